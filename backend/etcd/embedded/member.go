@@ -1,0 +1,138 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"google.golang.org/grpc"
+)
+
+// peers are the members of a cluster in the making.
+type peers []struct{ name, url string }
+
+func (ps peers) String() string {
+	pairs := make([]string, len(ps))
+	for i, p := range ps {
+		pairs[i] = p.name + "=" + p.url
+	}
+	return strings.Join(pairs, ",")
+}
+
+// member is one etcd member with its ports and directory. It can be started and
+// stopped in turns; callers serialise.
+type member struct {
+	config Config
+	dir    string
+	client *port
+	peer   *port // nil in a cluster of one
+
+	etcd *embed.Etcd  // nil while stopped
+	grpc *grpc.Server // that of etcd
+}
+
+// newMember takes the client port. free gives it back.
+func newMember(c Config, dir string) (*member, error) {
+	p, err := takePort(c.Host, c.Port)
+	if err != nil {
+		return nil, err
+	}
+	return &member{config: c, dir: dir, client: p}, nil
+}
+
+func (m *member) free() {
+	m.client.release()
+	if m.peer != nil {
+		m.peer.release()
+	}
+}
+
+func (m *member) endpoint() string { return m.client.url().String() }
+
+// start runs the member and returns when it serves clients.
+func (m *member) start(ctx context.Context, all peers) error {
+	if err := ctx.Err(); err != nil {
+		return m.startError(context.Cause(ctx))
+	}
+	registered := make(chan *grpc.Server, 1)
+	ec := m.etcdConfig(all)
+	ec.ServiceRegister = func(s *grpc.Server) { registered <- s }
+
+	e, err := embed.StartEtcd(ec)
+	if err != nil {
+		return m.startError(err)
+	}
+	select {
+	case m.grpc = <-registered:
+		m.etcd = e
+		return nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-e.Server.StopNotify():
+		err = errors.New("server stopped")
+	case err = <-e.Err():
+	}
+	// Etcd.Close waits for the client listener, which waits for the server to
+	// be ready or stopped: it must be stopped first.
+	e.Server.HardStop()
+	e.Close()
+	return m.startError(err)
+}
+
+func (m *member) startError(err error) error {
+	return fmt.Errorf("embedded etcd: start %q on %s in %q: %w", m.config.Name, m.client.address(), m.dir, err)
+}
+
+// stop ends the member and returns when all its goroutines have ended.
+func (m *member) stop() {
+	if m.etcd == nil {
+		return
+	}
+	// Etcd.Close by itself would wait seconds for open watches to end.
+	m.grpc.Stop()
+	m.etcd.Close()
+	m.etcd, m.grpc = nil, nil
+}
+
+func (m *member) etcdConfig(all peers) *embed.Config {
+	c := m.config
+	ec := embed.NewConfig()
+	ec.Name = c.Name
+	ec.Dir = m.dir
+	ec.InitialCluster = all.String()
+	ec.InitialClusterToken = "metafora-" + m.client.address()
+	ec.ListenClientUrls = []url.URL{*m.client.url()}
+	ec.AdvertiseClientUrls = ec.ListenClientUrls
+	ec.ListenPeerUrls = nil
+	if m.peer != nil {
+		ec.ListenPeerUrls = []url.URL{*m.peer.url()}
+	}
+	for _, p := range all {
+		if u, err := url.Parse(p.url); err == nil && p.name == c.Name {
+			ec.AdvertisePeerUrls = []url.URL{*u}
+		}
+	}
+	ec.SocketOpts.ReusePort = m.client.shared
+	ec.EnableGRPCGateway = false
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapLogger(c.Logger))
+	ec.UnsafeNoFsync = c.NoFsync
+	ec.ElectionMs = uint(c.ElectionTimeout / time.Millisecond)
+	ec.TickMs = ec.ElectionMs / 10
+	if c.SnapshotCount > 0 {
+		ec.SnapshotCount = c.SnapshotCount
+	}
+	switch {
+	case c.RetainFor > 0:
+		ec.AutoCompactionMode = embed.CompactorModePeriodic
+		ec.AutoCompactionRetention = c.RetainFor.String()
+	case c.RetainRevisions > 0:
+		ec.AutoCompactionMode = embed.CompactorModeRevision
+		ec.AutoCompactionRetention = strconv.FormatInt(c.RetainRevisions, 10)
+	}
+	return ec
+}
