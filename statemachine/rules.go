@@ -67,15 +67,12 @@ func Rules() []Rule { return slices.Clone(rules[:]) }
 // Error message joins the errors of the state. Errors wrap [ErrInvalidMessage]
 // or [ErrNotAllowed]; they name the message and the state.
 func Next(from State, m Message, now time.Time) (State, error) {
-	if err := m.Valid(); err != nil {
-		return State{}, fmt.Errorf("in state %s: %w", from.Code, err)
-	}
-	i := slices.IndexFunc(rules[:], func(r Rule) bool { return r.From == from.Code && r.Event == m.Code })
-	if i < 0 {
-		return State{}, fmt.Errorf("%w: %s in state %s", ErrNotAllowed, m, from.Code)
+	to, err := target(from.Code, m)
+	if err != nil {
+		return State{}, err
 	}
 	next := from.canonical()
-	next.Code = rules[i].To
+	next.Code = to
 	switch m.Code {
 	case CodeCheckpoint, CodeRelease:
 		return next, nil
@@ -91,4 +88,17 @@ func Next(from State, m Message, now time.Time) (State, error) {
 		next.Since = utc(now)
 	}
 	return next, nil
+}
+
+// target returns where m leads from a state.
+func target(from StateCode, m Message) (StateCode, error) {
+	if err := m.Valid(); err != nil {
+		return "", fmt.Errorf("in state %s: %w", from, err)
+	}
+	for _, r := range rules {
+		if r.From == from && r.Event == m.Code {
+			return r.To, nil
+		}
+	}
+	return "", fmt.Errorf("%w: %s in state %s", ErrNotAllowed, m, from)
 }

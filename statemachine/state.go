@@ -130,11 +130,10 @@ func (s State) String() string {
 	}
 }
 
-// withError returns errs with one more, and without the oldest where there
-// would be too many. It never writes to the array of errs.
+// withError appends an error to errs, and drops the oldest where there would be
+// too many.
 func withError(errs []TaskError, at time.Time, text string) []TaskError {
-	errs = append(slices.Clip(errs), TaskError{Time: utc(at), Error: cleanText(text)})
-	return latest(errs)
+	return latest(append(errs, TaskError{Time: utc(at), Error: cleanText(text)}))
 }
 
 // latest returns the last MaxErrors of errs.
