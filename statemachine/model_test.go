@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,13 +62,15 @@ func drawPlainMessage(t *rapid.T) statemachine.Message {
 type world struct {
 	b       *fakeBroker
 	answers chan statemachine.Message // for the running handler
-	given   []given
-	sent    []statemachine.Message // by ID of the command, from 1
+	sent    []statemachine.Message    // by ID of the command, from 1
 	owner   *owner
 	done    bool
+
+	mu      sync.Mutex // guards what the machine's goroutines see
+	given   []given
 	deaf    bool // whether handlers called from now on read no commands
-	refused int // how many calls will be refused
-	lost    int // how many replies will be lost
+	refused int  // how many calls will be refused
+	lost    int  // how many replies will be lost
 }
 
 // given is an answer of the handler, and how many states had been stored then.
@@ -79,26 +82,33 @@ type given struct {
 // handle is a handler that answers what the test says, or, unless it is deaf,
 // the command that comes before.
 func (w *world) handle(_ context.Context, _ metafora.Task, commands <-chan statemachine.Message) (m statemachine.Message) {
+	w.mu.Lock()
 	if w.deaf {
 		commands = nil
 	}
+	w.mu.Unlock()
 	select {
 	case m = <-w.answers:
 	case m = <-commands:
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.given = append(w.given, given{m, w.b.writeCount()})
 	return m
 }
 
 func newWorld(t *testing.T) *world {
 	w := &world{b: &fakeBroker{}, answers: make(chan statemachine.Message)}
-	w.b.fail = func(string) error { return count(&w.refused) }
-	w.b.loseReply = func(string) error { return count(&w.lost) }
+	w.b.fail = func(string) error { return w.countDown(&w.refused) }
+	w.b.loseReply = func(string) error { return w.countDown(&w.lost) }
 	w.claim(t)
 	return w
 }
 
-func count(n *int) error {
+// countDown returns an error until n is 0.
+func (w *world) countDown(n *int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if *n == 0 {
 		return nil
 	}
@@ -133,11 +143,11 @@ func (w *world) step(t *testing.T, a action) {
 		w.b.claim()
 		w.owner.cancel(metafora.ErrLeaseLost)
 	case "refuse":
-		w.refused = a.times
+		w.set(func() { w.refused = a.times })
 	case "lose reply":
-		w.lost = a.times
+		w.set(func() { w.lost = a.times })
 	case "deafen":
-		w.deaf = !w.deaf
+		w.set(func() { w.deaf = !w.deaf })
 	case "redeliver":
 		w.b.redeliver()
 	}
@@ -149,9 +159,15 @@ func (w *world) step(t *testing.T, a action) {
 	}
 }
 
+func (w *world) set(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
 // settle ends the faults and lets an owner bring everything to rest.
 func (w *world) settle(t *testing.T) {
-	w.refused, w.lost, w.deaf = 0, 0, false
+	w.set(func() { w.refused, w.lost, w.deaf = 0, 0, false })
 	w.step(t, action{kind: "answer", message: statemachine.Checkpoint()})
 	for range 3 {
 		w.step(t, action{kind: "wait", wait: time.Minute})
