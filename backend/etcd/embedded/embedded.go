@@ -24,6 +24,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 )
 
@@ -105,13 +106,10 @@ type Server struct {
 	member  *member
 	dir     string
 	release func() error
+	clients clients
 
 	closeOnce sync.Once
 	closeErr  error
-
-	mu      sync.Mutex // guards the fields below
-	closed  bool
-	clients []*clientv3.Client
 }
 
 // Start runs a server and returns when it answers requests. When ctx ends
@@ -135,7 +133,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	}
 	// With one member nobody connects to the peer port, so it has none. The
 	// address is what the member is registered with, and never used.
-	if err := m.start(ctx, peers{{name: c.Name, url: "http://127.0.0.1:2380"}}); err != nil {
+	if err := m.start(ctx, peers{{name: c.Name, url: embed.DefaultInitialAdvertisePeerURLs}}); err != nil {
 		m.free()
 		return nil, errors.Join(err, release())
 	}
@@ -145,14 +143,9 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // Client returns a new client that calls the server without a network. The
 // caller should close it; Close of the Server does otherwise.
 func (s *Server) Client() (*clientv3.Client, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, fmt.Errorf("embedded etcd: server %q is closed", s.member.config.Name)
-	}
-	cli := v3client.New(s.member.etcd.Server)
-	s.clients = append(s.clients, cli)
-	return cli, nil
+	return s.clients.add("server "+s.member.config.Name, func() (*clientv3.Client, error) {
+		return v3client.New(s.member.etcd.Server), nil
+	})
 }
 
 // Endpoints returns the URL at which clients of any process reach the server.
@@ -166,14 +159,7 @@ func (s *Server) Dir() string { return s.dir }
 // wait for the first and return the same.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
-		s.mu.Lock()
-		clients := s.clients
-		s.clients, s.closed = nil, true
-		s.mu.Unlock()
-
-		for _, cli := range clients {
-			_ = cli.Close() // an in-process client that is closed already says so
-		}
+		s.clients.close()
 		s.member.stop()
 		s.member.free()
 		s.closeErr = s.release()

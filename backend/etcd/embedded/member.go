@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -30,13 +31,13 @@ type member struct {
 	config Config
 	dir    string
 	client *port
-	peer   *port // nil in a cluster of one
+	link   *link // nil in a cluster of one
 
 	etcd *embed.Etcd  // nil while stopped
 	grpc *grpc.Server // that of etcd
 }
 
-// newMember takes the client port. free gives it back.
+// newMember takes the ports. free gives them back.
 func newMember(c Config, dir string) (*member, error) {
 	p, err := takePort(c.Host, c.Port)
 	if err != nil {
@@ -47,8 +48,8 @@ func newMember(c Config, dir string) (*member, error) {
 
 func (m *member) free() {
 	m.client.release()
-	if m.peer != nil {
-		m.peer.release()
+	if m.link != nil {
+		m.link.close()
 	}
 }
 
@@ -67,6 +68,9 @@ func (m *member) start(ctx context.Context, all peers) error {
 	if err != nil {
 		return m.startError(err)
 	}
+	if m.link != nil {
+		m.link.connect(e.Peers[0].Addr())
+	}
 	select {
 	case m.grpc = <-registered:
 		m.etcd = e
@@ -77,10 +81,7 @@ func (m *member) start(ctx context.Context, all peers) error {
 		err = errors.New("server stopped")
 	case err = <-e.Err():
 	}
-	// Etcd.Close waits for the client listener, which waits for the server to
-	// be ready or stopped: it must be stopped first.
-	e.Server.HardStop()
-	e.Close()
+	m.end(e)
 	return m.startError(err)
 }
 
@@ -93,10 +94,19 @@ func (m *member) stop() {
 	if m.etcd == nil {
 		return
 	}
-	// Etcd.Close by itself would wait seconds for open watches to end.
-	m.grpc.Stop()
-	m.etcd.Close()
+	m.grpc.Stop() // or open watches would hold Etcd.Close up for seconds
+	m.end(m.etcd)
 	m.etcd, m.grpc = nil, nil
+}
+
+func (m *member) end(e *embed.Etcd) {
+	// Etcd.Close by itself waits for ever where the server is not ready yet,
+	// and for seconds where a leader looks for a successor.
+	e.Server.HardStop()
+	if m.link != nil {
+		m.link.cut()
+	}
+	e.Close()
 }
 
 func (m *member) etcdConfig(all peers) *embed.Config {
@@ -105,17 +115,15 @@ func (m *member) etcdConfig(all peers) *embed.Config {
 	ec.Name = c.Name
 	ec.Dir = m.dir
 	ec.InitialCluster = all.String()
-	ec.InitialClusterToken = "metafora-" + m.client.address()
+	// Members refuse those of another token. The ports of a cluster make it
+	// unlike any other that runs on this machine.
+	ec.InitialClusterToken = all.String()
 	ec.ListenClientUrls = []url.URL{*m.client.url()}
 	ec.AdvertiseClientUrls = ec.ListenClientUrls
 	ec.ListenPeerUrls = nil
-	if m.peer != nil {
-		ec.ListenPeerUrls = []url.URL{*m.peer.url()}
-	}
-	for _, p := range all {
-		if u, err := url.Parse(p.url); err == nil && p.name == c.Name {
-			ec.AdvertisePeerUrls = []url.URL{*u}
-		}
+	if m.link != nil {
+		ec.ListenPeerUrls = []url.URL{{Scheme: "http", Host: net.JoinHostPort(c.Host, "0")}}
+		ec.AdvertisePeerUrls = []url.URL{*m.link.url()}
 	}
 	ec.SocketOpts.ReusePort = m.client.shared
 	ec.EnableGRPCGateway = false
