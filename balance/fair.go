@@ -1,0 +1,153 @@
+package balance
+
+import (
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/metafora-go/metafora"
+)
+
+const (
+	defaultThreshold = 1.2
+	defaultPatience  = 5 * time.Second
+	// fairWindow is how long tasks that were announced count as on their way.
+	fairWindow = time.Second
+	// fairSpread is the longest head start that nodes give to their equals.
+	fairSpread = 250 * time.Millisecond
+	// fairRecheck is how often an overloaded node looks whether it still is.
+	fairRecheck = 500 * time.Millisecond
+)
+
+// Fair is a balancer that keeps each node below a threshold: its fair share of
+// all tasks plus a tolerance of, by default, 20%. A node below it claims what it
+// can get, one above leaves tasks to the others for a while, and releases down to
+// the threshold when it is told to balance.
+//
+// All nodes below the threshold try to claim each task, which costs an attempt
+// of each of them. In clusters of more than a few nodes [Rendezvous] does
+// better.
+type Fair struct {
+	threshold float64
+	patience  time.Duration
+
+	bc       metafora.BalancerContext
+	members  members
+	waiting  waiting
+	demand   tally
+	released map[string]struct{} // by the latest round that released any
+}
+
+var _ metafora.Balancer = (*Fair)(nil)
+
+// FairOption is an option of [NewFair].
+type FairOption func(*Fair)
+
+// WithThreshold sets how many times its fair share a node may have. It must be
+// at least 1; the default is 1.2.
+func WithThreshold(t float64) FairOption {
+	return func(f *Fair) {
+		if t >= 1 {
+			f.threshold = t
+		}
+	}
+}
+
+// WithPatience sets how long a node leaves a task that it should not claim to the
+// others, before it claims it all the same: an uneven cluster is better than a
+// task that does not run. The default is 5 seconds.
+func WithPatience(d time.Duration) FairOption {
+	return func(f *Fair) {
+		if d > 0 {
+			f.patience = d
+		}
+	}
+}
+
+// WithNodeFilter restricts which nodes count as sharing the tasks, for clusters
+// whose nodes run different handlers. The filter should select this node. The
+// default is that all nodes count.
+func WithNodeFilter(filter func(metafora.Node) bool) FairOption {
+	return func(f *Fair) { f.members.filter = filter }
+}
+
+// NewFair returns a Fair balancer. The Coordinator of the node is its cluster
+// state.
+func NewFair(cluster metafora.ClusterState, opts ...FairOption) *Fair {
+	f := &Fair{
+		threshold: defaultThreshold,
+		patience:  defaultPatience,
+		members:   members{cluster: cluster, window: fairWindow},
+		waiting:   newWaiting(fairRecheck),
+		released:  make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(f)
+	}
+	return f
+}
+
+// Init implements [metafora.Balancer].
+func (f *Fair) Init(bc metafora.BalancerContext) {
+	f.bc = bc
+	f.members.init(bc.Node())
+}
+
+// CanClaim implements [metafora.Balancer].
+func (f *Fair) CanClaim(t metafora.Task) (until time.Time, ok bool) {
+	now := time.Now()
+	f.members.update(now, f.bc.Count())
+	f.demand.roll(now, fairWindow, f.members.owned)
+
+	task := xxhash.Sum64String(t.ID())
+	until, ok, fresh := f.waiting.ready(task, now, f.wait(t.ID(), task))
+	if fresh {
+		f.demand.add(1)
+	}
+	if recheck := now.Add(fairRecheck); !ok && until.After(recheck) {
+		until = recheck
+	}
+	return until, ok
+}
+
+// wait returns for how long this node leaves a task to the others. That differs
+// by task and node, so that not all nodes try to claim it at once. Nodes far
+// below their share go before all others.
+func (f *Fair) wait(id string, task uint64) time.Duration {
+	ms := &f.members
+	switch {
+	case ms.self < 0 && len(ms.list) > 0:
+		return f.patience
+	case len(ms.list) < 2:
+		return 0
+	}
+	// Tasks that wait count as well: else the first node of an empty cluster
+	// would be overloaded with its first task.
+	total := f.demand.expect(ms.owned) + 1
+	self := &ms.list[ms.self]
+	_, justReleased := f.released[id]
+	if justReleased || float64(self.owned) >= f.threshold*ms.share(ms.self, total) {
+		return f.patience
+	}
+	wait := time.Duration(unit(mix(task^self.seed)) * float64(fairSpread))
+	if !f.needy(ms.self, total) && f.anyNeedy(total) {
+		wait += fairSpread
+	}
+	return wait
+}
+
+// needy tells whether a member is as far below its share as the threshold is
+// above it.
+func (f *Fair) needy(i, total int) bool {
+	m := &f.members.list[i]
+	return m.active && float64(m.owned) < f.members.share(i, total)/f.threshold
+}
+
+func (f *Fair) anyNeedy(total int) bool {
+	for i := range f.members.list {
+		if f.needy(i, total) {
+			return true
+		}
+	}
+	return false
+}

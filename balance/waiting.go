@@ -1,0 +1,81 @@
+package balance
+
+import "time"
+
+// minTurn is the shortest time for which a waiting task is remembered.
+const minTurn = 10 * time.Second
+
+// waiting remembers since when tasks wait to be claimed, so that a balancer
+// that told one to come back later says yes when it does.
+//
+// Nobody tells a balancer that another node took a task, so entries are dropped
+// by age: they live in two generations, of which the older goes when the newer
+// has lasted twice the longest wait. Tasks are known by hash and times as
+// offsets: a map without pointers costs the garbage collector nothing.
+type waiting struct {
+	// grace is how late a task may come back and still be taken for the one
+	// that was sent away, rather than for one that was owned meanwhile and is
+	// announced anew. Without the difference, all nodes that remember a task
+	// from before would claim it at once.
+	grace time.Duration
+
+	base          time.Time
+	newer, older  map[uint64]wait
+	turned        time.Duration
+	longest, last time.Duration // the longest wait in newer, and in older
+}
+
+type wait struct {
+	since, due time.Duration
+	// late counts how often the task came back after its grace. Each time
+	// doubles the grace, so that a node too busy to be punctual gets there.
+	late uint8
+}
+
+const maxLate = 8
+
+func newWaiting(grace time.Duration) waiting {
+	return waiting{grace: grace, newer: make(map[uint64]wait)}
+}
+
+// ready tells whether a task may be claimed that is to wait for d since it was
+// first seen, and until when it waits if not. fresh reports that it was not
+// waiting before.
+func (w *waiting) ready(task uint64, now time.Time, d time.Duration) (until time.Time, ok, fresh bool) {
+	if w.base.IsZero() {
+		w.base = now
+	}
+	at := now.Sub(w.base)
+	w.turn(at)
+	e, known := w.newer[task]
+	if !known {
+		e, known = w.older[task]
+	}
+	switch {
+	case !known:
+		e.since, fresh = at, true
+	case at > e.due+w.grace<<e.late:
+		e.since, fresh = at, true
+		e.late = min(e.late+1, maxLate)
+	}
+	if fresh && d <= 0 {
+		return now, true, true
+	}
+	w.longest = max(w.longest, d)
+	e.due = e.since + d
+	if ok = at >= e.due; ok {
+		// It stays ready for its grace: another balancer may have a say.
+		e.due = at
+	}
+	w.newer[task] = e
+	return w.base.Add(e.due), ok, fresh
+}
+
+// turn drops the older generation when its time has come.
+func (w *waiting) turn(at time.Duration) {
+	if at-w.turned < max(minTurn, 2*max(w.longest, w.last)) {
+		return
+	}
+	w.older, w.newer = w.newer, make(map[uint64]wait)
+	w.turned, w.last, w.longest = at, w.longest, 0
+}
