@@ -1,0 +1,402 @@
+package backendtest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/statemachine"
+)
+
+func taskCommandChecks() []check {
+	return []check{
+		{"ReachTheRunningTask", taskCommandsReachTheRunningTask},
+		{"WaitForTheTask", taskCommandsWaitForTheTask},
+		{"NewestWins", newestTaskCommandWins},
+		{"NewerTakesThePlace", newerCommandTakesThePlaceInTheChannel},
+		{"OverHandOver", unhandledCommandsAreDeliveredAgain},
+		{"ToTheNextListener", unhandledCommandsReachTheNextListener},
+		{"HandledOnce", handledCommandsAreGone},
+		{"HandledUnlessReplaced", handledKeepsANewerCommand},
+		{"HandledOfLostClaim", handledOfLostClaimTouchesNothing},
+		{"NotOfEarlierSubmission", commandsEndWithTheirTask},
+		{"ChannelIsNeverClosed", listenChannelIsNeverClosed},
+		{"OfEachTask", eachTaskGetsItsCommands},
+		{"UnknownTask", taskCommandsNeedATask},
+		{"InvalidAreRefused", invalidMessagesAreRefused},
+		{"MalformedStored", malformedTaskCommandsStopNothing},
+		{"WhileCutOff", commandsSentWhileCutOffArrive},
+	}
+}
+
+// send sends commands to a task, one after the other.
+func (c *cluster) send(id string, messages ...statemachine.Message) {
+	c.t.Helper()
+	commander := c.NewCommander(c.t)
+	for _, m := range messages {
+		c.must(fmt.Sprintf("send %v to task %q", m, id), commander.Send(c.ctx, id, m))
+	}
+}
+
+// listening is a call of Listen.
+type listening struct {
+	*cluster
+	commands <-chan statemachine.Command
+	stop     func()
+}
+
+// listen listens to the commands of a claim until the check ends.
+func (s *stateful) listen(claim metafora.Claim) listening {
+	commands, stop := s.Listen(claim)
+	s.c.t.Cleanup(stop)
+	return listening{s.c, commands, stop}
+}
+
+// next returns the next command.
+func (l listening) next() statemachine.Command {
+	l.t.Helper()
+	select {
+	case cmd, open := <-l.commands:
+		if !open {
+			l.t.Fatal("the channel of commands was closed")
+		}
+		if cmd.ID == 0 {
+			l.t.Fatalf("the command %v has the ID 0", cmd.Message)
+		}
+		return cmd
+	case <-time.After(l.h.Patience):
+		l.t.Fatal("no command arrives")
+	}
+	panic("unreachable")
+}
+
+// want fails the check unless the next command is this one.
+func (l listening) want(m statemachine.Message) statemachine.Command {
+	l.t.Helper()
+	cmd := l.next()
+	if cmd.Message != m {
+		l.t.Fatalf("got the command %v, want %v", cmd.Message, m)
+	}
+	return cmd
+}
+
+// wantNothing fails the check if a command arrives.
+func (l listening) wantNothing() {
+	l.t.Helper()
+	l.grace()
+	select {
+	case cmd, open := <-l.commands:
+		l.t.Fatalf("got the command %v (channel open: %t), want none", cmd.Message, open)
+	default:
+	}
+}
+
+// wantNothingPending fails the check if a command is pending for the task of a
+// claim. The task has one afterwards.
+func (s *stateful) wantNothingPending(claim metafora.Claim) {
+	s.c.t.Helper()
+	l := s.listen(claim)
+	l.wantNothing()
+	s.c.send(claim.TaskID, statemachine.Checkpoint())
+	l.want(statemachine.Checkpoint())
+}
+
+// sampleMessages returns every kind of message.
+func sampleMessages() []statemachine.Message {
+	return []statemachine.Message{
+		statemachine.Run(), statemachine.Pause(), statemachine.Kill(), statemachine.Complete(),
+		statemachine.Checkpoint(), statemachine.Release(),
+		statemachine.Sleep(time.Date(2026, 2, 28, 23, 59, 59, 999_999_999, time.FixedZone("east", 3600))),
+		statemachine.Error(errors.New("<&> \u2028 \"日本語\" \n\t\\")),
+	}
+}
+
+func taskCommandsReachTheRunningTask(c *cluster) {
+	c.submit("t")
+	a := c.joinStateful("a", NodeOptions{})
+	claim := a.take("t")
+	commands := a.listen(claim)
+	var last uint64
+	for _, m := range sampleMessages() {
+		c.send("t", m)
+		cmd := commands.want(m)
+		if cmd.ID <= last {
+			c.t.Fatalf("the command ID %d comes after %d", cmd.ID, last)
+		}
+		last = cmd.ID
+		c.must("handled", a.Handled(c.ctx, claim, cmd.ID))
+	}
+	commands.wantNothing()
+}
+
+// "beginning with the one that is pending now".
+func taskCommandsWaitForTheTask(c *cluster) {
+	a := c.joinStateful("a", NodeOptions{})
+	c.submit("before", "during")
+	c.send("before", statemachine.Pause())
+	a.listen(a.take("before")).want(statemachine.Pause())
+	claim := a.take("during")
+	c.send("during", statemachine.Kill())
+	c.grace()
+	a.listen(claim).want(statemachine.Kill())
+}
+
+// "A command that is still pending is replaced: the newest wins."
+func newestTaskCommandWins(c *cluster) {
+	c.submit("t")
+	a := c.joinStateful("a", NodeOptions{})
+	c.send("t", statemachine.Pause(), statemachine.Run(), statemachine.Kill())
+	claim := a.take("t")
+	commands := a.listen(claim)
+	cmd := commands.want(statemachine.Kill())
+	c.must("handled", a.Handled(c.ctx, claim, cmd.ID))
+	commands.wantNothing()
+}
+
+// "The channel holds one command: a newer one takes the place of one not yet
+// received." Another task tells when the newer one has come.
+func newerCommandTakesThePlaceInTheChannel(c *cluster) {
+	c.submit("t", "marker")
+	a := c.joinStateful("a", NodeOptions{})
+	commands, marker := a.listen(a.take("t")), a.listen(a.take("marker"))
+	c.send("t", statemachine.Pause())
+	c.await("a command is in the channel", func() bool { return len(commands.commands) == 1 })
+	c.send("t", statemachine.Run(), statemachine.Kill())
+	c.send("marker", statemachine.Pause())
+	marker.want(statemachine.Pause())
+	commands.want(statemachine.Kill())
+	commands.wantNothing()
+}
+
+// "which gets it once, when it runs, however often it is handed over before":
+// also when it was received and the claim ended before it was handled.
+func unhandledCommandsAreDeliveredAgain(c *cluster) {
+	c.submit("t")
+	a, b := c.joinStateful("a", NodeOptions{}), c.joinStateful("b", NodeOptions{})
+	c.send("t", statemachine.Kill())
+	var last uint64
+	for range 3 {
+		for _, n := range []*stateful{a, b} {
+			claim := n.take("t")
+			commands := n.listen(claim)
+			cmd := commands.want(statemachine.Kill())
+			if last != 0 && cmd.ID != last {
+				c.t.Fatalf("the command's ID became %d, it was %d", cmd.ID, last)
+			}
+			last = cmd.ID
+			commands.stop()
+			c.must("release", n.Release(c.ctx, claim))
+		}
+	}
+	claim := a.take("t")
+	c.must("handled", a.Handled(c.ctx, claim, last))
+	c.must("release", a.Release(c.ctx, claim))
+	b.wantNothingPending(b.take("t"))
+}
+
+// "a command that was received but not handled is delivered again to the next
+// listener", of the same claim too; so is one that was not received.
+func unhandledCommandsReachTheNextListener(c *cluster) {
+	c.submit("t")
+	a := c.joinStateful("a", NodeOptions{})
+	claim := a.take("t")
+	first := a.listen(claim)
+	c.send("t", statemachine.Pause())
+	first.want(statemachine.Pause())
+	first.stop()
+	second := a.listen(claim)
+	c.await("the command is in the channel", func() bool { return len(second.commands) == 1 })
+	second.stop()
+	third := a.listen(claim)
+	cmd := third.want(statemachine.Pause())
+	c.must("handled", a.Handled(c.ctx, claim, cmd.ID))
+	third.stop()
+	a.wantNothingPending(claim)
+	if len(first.commands) > 0 {
+		c.t.Fatal("a channel received a command after its stop was called")
+	}
+}
+
+func handledCommandsAreGone(c *cluster) {
+	c.submit("t")
+	a, b := c.joinStateful("a", NodeOptions{}), c.joinStateful("b", NodeOptions{})
+	claim := a.take("t")
+	commands := a.listen(claim)
+	c.send("t", statemachine.Pause())
+	cmd := commands.want(statemachine.Pause())
+	c.must("handled", a.Handled(c.ctx, claim, cmd.ID))
+	c.must("handled again", a.Handled(c.ctx, claim, cmd.ID))
+	commands.wantNothing()
+	commands.stop()
+	a.listen(claim).wantNothing()
+	c.must("release", a.Release(c.ctx, claim))
+	b.wantNothingPending(b.take("t"))
+}
+
+// "removes a command if c is current and no newer command has replaced it".
+func handledKeepsANewerCommand(c *cluster) {
+	c.submit("t")
+	a, b := c.joinStateful("a", NodeOptions{}), c.joinStateful("b", NodeOptions{})
+	claim := a.take("t")
+	commands := a.listen(claim)
+	c.send("t", statemachine.Pause())
+	old := commands.want(statemachine.Pause())
+	c.send("t", statemachine.Kill())
+	c.must("handled", a.Handled(c.ctx, claim, old.ID))
+	commands.want(statemachine.Kill())
+	commands.stop()
+	c.must("release", a.Release(c.ctx, claim))
+	b.listen(b.take("t")).want(statemachine.Kill())
+}
+
+// "metafora.ErrNotOwner: c is not current; nothing was touched."
+func handledOfLostClaimTouchesNothing(c *cluster) {
+	a, b := c.joinStateful("a", NodeOptions{}), c.joinStateful("b", NodeOptions{})
+	stale, current := c.lostClaim(a.node, b.node, "t-1")
+	c.send("t-1", statemachine.Pause())
+	commands := b.listen(current)
+	cmd := commands.want(statemachine.Pause())
+	commands.stop()
+	c.wantError("handled by a lost claim", a.Handled(c.ctx, stale, cmd.ID), metafora.ErrNotOwner, "t-1")
+	b.listen(current).want(statemachine.Pause())
+}
+
+// Done and DeleteTask remove the "pending command too": the next submission of
+// the ID does not get it.
+func commandsEndWithTheirTask(c *cluster) {
+	c.submit("t")
+	a := c.joinStateful("a", NodeOptions{})
+	for _, end := range []func(){
+		func() { c.must("done", a.Done(c.ctx, a.take("t"))) },
+		func() { c.must("delete", c.client.DeleteTask(c.ctx, "t")) },
+		func() { a.take("t"); c.must("delete", c.client.DeleteTask(c.ctx, "t")) },
+	} {
+		c.send("t", statemachine.Kill())
+		end()
+		mark := c.journal.mark()
+		c.submit("t")
+		a.awaitTask(mark, "t")
+		claim := a.take("t")
+		a.wantNothingPending(claim)
+		c.must("release", a.Release(c.ctx, claim))
+	}
+}
+
+// "It is never closed", whatever happens to the claim and the node.
+func listenChannelIsNeverClosed(c *cluster) {
+	c.submit("released", "done", "deleted", "held")
+	a := c.joinStateful("a", NodeOptions{})
+	var channels []<-chan statemachine.Command
+	listen := func(id string) (metafora.Claim, func()) {
+		claim := a.take(id)
+		commands, stop := a.Listen(claim)
+		channels = append(channels, commands)
+		return claim, stop
+	}
+	released, stop := listen("released")
+	c.must("release", a.Release(c.ctx, released))
+	stop()
+	done, _ := listen("done")
+	c.must("done", a.Done(c.ctx, done))
+	deleted, stopDeleted := listen("deleted")
+	c.must("delete", c.client.DeleteTask(c.ctx, "deleted"))
+	a.awaitLost(deleted)
+	stopDeleted()
+	stopDeleted()
+	_, stopHeld := listen("held")
+	c.must("close", a.close())
+	stopHeld()
+	c.grace()
+	for i, commands := range channels {
+		select {
+		case cmd, open := <-commands:
+			c.t.Errorf("channel %d: received %v (open: %t), want it open and empty", i, cmd, open)
+		default:
+		}
+	}
+}
+
+// Commands reach their own tasks only, also those whose IDs are parts of others.
+func eachTaskGetsItsCommands(c *cluster) {
+	ids := append(numbered("t", 100), "x", "x/", "x/commands", "commands", "..", "%2F", "/")
+	c.submit(ids...)
+	a := c.joinStateful("a", NodeOptions{})
+	claims := a.takeAll(ids)
+	listeners := make([]listening, len(ids))
+	for i := range ids {
+		listeners[i] = a.listen(claims[i])
+	}
+	commander := c.NewCommander(c.t)
+	c.parallel(len(ids), func(i int) error {
+		return commander.Send(c.ctx, ids[i], statemachine.Error(errors.New(ids[i])))
+	})
+	for i, id := range ids {
+		listeners[i].want(statemachine.Error(errors.New(id)))
+	}
+}
+
+// "metafora.ErrNoTask: no such task."
+func taskCommandsNeedATask(c *cluster) {
+	c.submit("t-1")
+	a := c.joinStateful("a", NodeOptions{})
+	commander := c.NewCommander(c.t)
+	for _, id := range []string{"ghost", "t-", "t-1/"} {
+		c.wantError("command to a task that never was", commander.Send(c.ctx, id, statemachine.Pause()), metafora.ErrNoTask, id)
+	}
+	c.must("done", a.Done(c.ctx, a.take("t-1")))
+	c.wantError("command to a task that is done", commander.Send(c.ctx, "t-1", statemachine.Pause()), metafora.ErrNoTask, "t-1")
+	c.submit("t-1")
+	a.wantNothingPending(a.take("t-1"))
+}
+
+// "ErrInvalidMessage: m is no valid command."
+func invalidMessagesAreRefused(c *cluster) {
+	c.submit("t-1")
+	a := c.joinStateful("a", NodeOptions{})
+	commander := c.NewCommander(c.t)
+	for _, m := range []statemachine.Message{
+		{}, {Code: "explode"}, {Code: statemachine.CodeSleep}, {Code: statemachine.CodeError},
+		{Code: statemachine.CodePause, Err: "no error is meant"},
+		{Code: statemachine.CodeSleep, Until: time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC)},
+	} {
+		c.wantError(fmt.Sprintf("send %q", m.Code), commander.Send(c.ctx, "t-1", m), statemachine.ErrInvalidMessage, "t-1")
+	}
+	a.wantNothingPending(a.take("t-1"))
+}
+
+// A command that no backend has stored must not stop a node: its task gets the
+// next one, and others are not touched.
+func malformedTaskCommandsStopNothing(c *cluster) {
+	put := c.Faults.PutRawTaskCommand
+	c.need("Faults.PutRawTaskCommand", put != nil)
+	a := c.joinStateful("a", NodeOptions{})
+	for i, value := range []string{"", "{", "null", "[]", `"pause"`, "\x00\xff", `{"message":7}`, `{"message":"explode"}`} {
+		early, live := fmt.Sprintf("early-%d", i), fmt.Sprintf("live-%d", i)
+		c.submit(early, live)
+		put(c.t, early, []byte(value))
+		commands := a.listen(a.take(live))
+		put(c.t, live, []byte(value))
+		for id, l := range map[string]listening{early: a.listen(a.take(early)), live: commands} {
+			c.send(id, statemachine.Pause())
+			l.want(statemachine.Pause())
+		}
+	}
+}
+
+// A command that was sent while the node could not hear it arrives afterwards,
+// even if the broker has forgotten when it came.
+func commandsSentWhileCutOffArrive(c *cluster) {
+	f := c.Faults
+	c.need("Faults.Partition and Heal", f.Partition != nil && f.Heal != nil)
+	c.submit("t")
+	a := c.joinStateful("a", NodeOptions{})
+	commands := a.listen(a.take("t"))
+	f.Partition(c.t, "a")
+	c.send("t", statemachine.Pause(), statemachine.Kill())
+	if f.Compact != nil {
+		f.Compact(c.t)
+	}
+	f.Heal(c.t, "a")
+	commands.want(statemachine.Kill())
+}
