@@ -1,0 +1,255 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/metafora-go/metafora"
+)
+
+// Coordinator is a node's connection to a cluster whose broker is etcd. It
+// implements metafora.Coordinator, metafora.ClusterState and
+// metafora.LeaseHolder, and has the node's StateStore and CommandListener. It is
+// safe for concurrent use.
+type Coordinator struct {
+	conn       Conn
+	name       string
+	opts       Options
+	keys       keyspace
+	log        hclog.Logger
+	ownerValue string
+
+	ctx    context.Context // ends with Close; the cause is ErrClosed or what failed
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+
+	commits *committer
+	tasks   *index
+	members *members
+	inbox   *inbox
+	orders  *orders
+	stats   *counters
+
+	cc       metafora.CoordinatorContext
+	session  atomic.Pointer[session]
+	stateful atomic.Bool // claims fetch the task's state
+
+	decoding  sync.Mutex // TaskFunc is called from one goroutine at a time
+	accepting struct {
+		sync.Mutex
+		now bool
+	}
+	closing struct {
+		sync.Once
+		err error
+	}
+}
+
+var (
+	_ metafora.Coordinator  = (*Coordinator)(nil)
+	_ metafora.ClusterState = (*Coordinator)(nil)
+	_ metafora.LeaseHolder  = (*Coordinator)(nil)
+)
+
+// NewCoordinator returns the Coordinator of the node of this name. It neither
+// talks to etcd nor starts anything; that is Init's part. conn stays the
+// caller's. Errors name the bad name or option.
+func NewCoordinator(conn Conn, name string, o Options) (*Coordinator, error) {
+	if conn == nil {
+		return nil, errors.New("etcd: nil connection")
+	}
+	if err := metafora.ValidateID(name); err != nil {
+		return nil, fmt.Errorf("etcd: node name: %w", err)
+	}
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := newKeyspace(o.Namespace)
+	if err != nil {
+		return nil, fmt.Errorf("etcd: %w", err)
+	}
+	c := &Coordinator{
+		conn: conn, name: name, opts: o, keys: keys,
+		log:        o.Logger.With("node", name),
+		ownerValue: encode(ownerRecord{Node: name}),
+		stats:      &counters{},
+	}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.commits = newCommitter(conn, o, 2, c.stats)
+	c.tasks = newIndex(name, keys, c.log)
+	c.members = newMembers(keys)
+	c.inbox = newInbox(keys, name)
+	c.orders = newOrders(keys)
+	c.accepting.now = true
+	return c, nil
+}
+
+// Name implements metafora.Coordinator.
+func (c *Coordinator) Name() string { return c.name }
+
+// Init implements metafora.Coordinator. It lists everything once; from then on
+// watches tell what changes.
+func (c *Coordinator) Init(ctx context.Context, cc metafora.CoordinatorContext) error {
+	if err := c.usable(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })()
+	c.cc = cc
+	s, err := c.joinWithin(ctx, c.opts.NameWait)
+	if err != nil {
+		return err
+	}
+	feeds := c.feeds()
+	for _, f := range feeds {
+		if err := f.list(ctx); err != nil {
+			s.cancel(metafora.ErrLeaseLost)
+			c.revoke(ctx, s)
+			return fmt.Errorf("node %q: %w", c.name, err)
+		}
+	}
+	c.session.Store(s)
+	c.wg.Go(c.holdLease)
+	for _, f := range feeds {
+		c.wg.Go(f.follow)
+	}
+	c.log.Info("joined", "namespace", c.opts.Namespace, "lease", s.id, "ttl", s.renew.Load().ttl)
+	return nil
+}
+
+// joinWithin joins, waiting for the name to be free for the given time.
+func (c *Coordinator) joinWithin(ctx context.Context, wait time.Duration) (*session, error) {
+	until := time.Now().Add(wait)
+	for {
+		actx, cancel := context.WithTimeout(ctx, c.opts.RequestTimeout)
+		s, err := c.join(actx, 0)
+		cancel()
+		if !errors.Is(err, metafora.ErrNodeExists) || time.Until(until) <= 0 {
+			return s, err
+		}
+		c.log.Debug("waiting for the name to be free")
+		if err := sleep(ctx, min(max(wait/50, minBackoff), maxBackoff, time.Until(until))); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Watch implements metafora.Coordinator.
+func (c *Coordinator) Watch(ctx context.Context, tasks chan<- metafora.Task) error {
+	for {
+		if c.ctx.Err() != nil {
+			return context.Cause(c.ctx)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		id, props, submission, ok := c.tasks.nextWaiting()
+		if !ok {
+			select {
+			case <-c.tasks.wake:
+			case <-ctx.Done():
+			case <-c.ctx.Done():
+			}
+			continue
+		}
+		t, err := c.decode(id, props)
+		if err != nil {
+			c.log.Error("skipping task", "task", id, "error", err)
+		}
+		if !c.tasks.setAnnounced(id, submission, t) || err != nil {
+			continue
+		}
+		select {
+		case tasks <- t:
+		case <-ctx.Done():
+			c.tasks.unannounce(id)
+		case <-c.ctx.Done():
+		}
+	}
+}
+
+func (c *Coordinator) decode(id string, props []byte) (metafora.Task, error) {
+	c.decoding.Lock()
+	defer c.decoding.Unlock()
+	return metafora.DecodeTask(c.opts.TaskFunc, id, props)
+}
+
+// Claimable implements metafora.Coordinator.
+func (c *Coordinator) Claimable(id string) bool { return c.tasks.claimable(id) }
+
+// Nodes implements metafora.ClusterState.
+func (c *Coordinator) Nodes() []metafora.Node { return c.members.nodes() }
+
+// NodeTaskCount implements metafora.ClusterState.
+func (c *Coordinator) NodeTaskCount(node string) int {
+	c.tasks.mu.Lock()
+	defer c.tasks.mu.Unlock()
+	return c.tasks.counts[node]
+}
+
+// usable returns an error when the Coordinator was closed or ctx has ended.
+func (c *Coordinator) usable(ctx context.Context) error {
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// fail ends everything with an error that Watch and the others return.
+func (c *Coordinator) fail(err error) {
+	c.log.Error("left the cluster", "error", err)
+	c.cancel(err)
+}
+
+// Close implements metafora.Coordinator. The lease is revoked, which removes the
+// node, unless claims are held: then it is left to expire with them.
+func (c *Coordinator) Close() error {
+	c.closing.Do(func() {
+		c.cancel(metafora.ErrClosed)
+		c.wg.Wait()
+		c.commits.close()
+		s := c.session.Load()
+		if s == nil || context.Cause(s.ctx) != nil && !errors.Is(context.Cause(s.ctx), metafora.ErrClosed) {
+			return
+		}
+		if c.tasks.holdsAny() {
+			c.closing.err = c.deregister(s)
+			return
+		}
+		c.revoke(context.Background(), s)
+	})
+	return c.closing.err
+}
+
+// deregister removes the node's key but not its lease.
+func (c *Coordinator) deregister(s *session) error {
+	ctx, cancel := context.WithTimeout(context.Background(), min(c.opts.RequestTimeout, 2*time.Second))
+	defer cancel()
+	key := c.keys.node(c.name)
+	_, err := c.conn.Txn(ctx).
+		If(clientv3.Compare(clientv3.LeaseValue(key), "=", s.id)).
+		Then(clientv3.OpDelete(key)).Commit()
+	if err != nil {
+		return fmt.Errorf("node %q: left to its lease: %w", c.name, err)
+	}
+	return nil
+}
+
+// holdsAny reports whether handlers may be running under claims of this node.
+func (x *index) holdsAny() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.claims)+len(x.strays) > 0
+}

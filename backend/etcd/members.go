@@ -1,0 +1,102 @@
+package etcd
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"sync/atomic"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/metafora-go/metafora"
+)
+
+// members is the view of the live nodes. One goroutine changes it; any may read.
+type members struct {
+	keys   keyspace
+	byName map[string]member
+	sorted atomic.Pointer[[]metafora.Node]
+}
+
+type member struct {
+	node metafora.Node
+	rev  int64
+}
+
+func newMembers(keys keyspace) *members {
+	m := &members{keys: keys, byName: make(map[string]member)}
+	m.publish()
+	return m
+}
+
+func (m *members) nodes() []metafora.Node { return *m.sorted.Load() }
+
+// listed takes in a list as of rev and reports whether anything changed.
+func (m *members) listed(kvs []*keyValue, rev int64) bool {
+	before := m.nodes()
+	listed := make(map[string]bool)
+	for _, kv := range kvs {
+		name, command, ok := m.keys.parseNode(string(kv.Key))
+		if ok && !command {
+			listed[name] = true
+			m.put(name, kv)
+		}
+	}
+	maps.DeleteFunc(m.byName, func(name string, mb member) bool { return !listed[name] && mb.rev <= rev })
+	m.publish()
+	return !slices.EqualFunc(before, m.nodes(), sameNode)
+}
+
+// events takes in what the watch tells and reports whether any node changed.
+func (m *members) events(events []*clientv3.Event) (changed bool) {
+	for _, ev := range events {
+		name, command, ok := m.keys.parseNode(string(ev.Kv.Key))
+		if !ok || command {
+			continue
+		}
+		if ev.Type == clientv3.EventTypePut {
+			m.put(name, ev.Kv)
+		} else if m.byName[name].rev <= ev.Kv.ModRevision {
+			delete(m.byName, name)
+		}
+		changed = true
+	}
+	if changed {
+		m.publish()
+	}
+	return changed
+}
+
+func (m *members) put(name string, kv *keyValue) {
+	if kv.ModRevision <= m.byName[name].rev {
+		return
+	}
+	rec := nodeRecord{Accepting: true}
+	// A record that cannot be parsed is of a live node all the same.
+	_ = json.Unmarshal(kv.Value, &rec)
+	m.byName[name] = member{node: rec.node(name), rev: kv.ModRevision}
+}
+
+func (m *members) publish() {
+	nodes := make([]metafora.Node, 0, len(m.byName))
+	for _, name := range sortedKeys(m.byName) {
+		nodes = append(nodes, m.byName[name].node)
+	}
+	m.sorted.Store(&nodes)
+}
+
+func sameNode(a, b metafora.Node) bool {
+	return a.Name == b.Name && a.Accepting == b.Accepting && a.Weight == b.Weight && maps.Equal(a.Labels, b.Labels)
+}
+
+// nodeValue is what this node tells the others of itself.
+func (c *Coordinator) nodeValue(accepting bool) string {
+	return encode(nodeRecord{Accepting: accepting, Weight: c.opts.Weight, Labels: c.opts.Labels})
+}
+
+// decodeNodes turns a list below nodes into the live nodes, by name.
+func decodeNodes(keys keyspace, kvs []*keyValue) []metafora.Node {
+	m := newMembers(keys)
+	m.listed(kvs, 0)
+	return m.nodes()
+}

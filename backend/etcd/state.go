@@ -1,0 +1,226 @@
+package etcd
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/statemachine"
+)
+
+// storedState is what the node knows of the stored state of a task it holds.
+type storedState struct {
+	known bool
+	rev   int64  // the key's mod revision, 0 without a state
+	value []byte // until it is loaded
+}
+
+// prefetchOps fetch the state and the pending command of a task along with a
+// claim, as its second and third reply.
+func (c *Coordinator) prefetchOps(id string) []clientv3.Op {
+	if !c.stateful.Load() {
+		return nil
+	}
+	return []clientv3.Op{clientv3.OpGet(c.keys.stateOf(id)), clientv3.OpGet(c.keys.command(id))}
+}
+
+// prefetched takes in the replies to prefetchOps.
+func (c *Coordinator) prefetched(h *holding, out outcome) {
+	if len(out.replies) < 3 {
+		return
+	}
+	c.orders.claimed(h.claim.TaskID, out.kv(2), out.rev)
+	h.state.known = true
+	if kv := out.kv(1); kv != nil {
+		h.state.rev, h.state.value = kv.ModRevision, kv.Value
+	}
+}
+
+// StateStore returns the store of the states of this node's tasks. From then on
+// each claim fetches the task's state along with it, so that loading it costs no
+// request: call StateStore before the Consumer runs.
+func (c *Coordinator) StateStore() statemachine.StateStore {
+	c.stateful.Store(true)
+	return stateStore{c}
+}
+
+type stateStore struct{ c *Coordinator }
+
+// Load implements statemachine.StateStore.
+func (s stateStore) Load(ctx context.Context, claim metafora.Claim) (statemachine.State, error) {
+	value, err := s.c.loadState(ctx, claim)
+	if err != nil {
+		return statemachine.State{}, fmt.Errorf("state of %q: %w", claim.TaskID, err)
+	}
+	return decodeState(claim.TaskID, value)
+}
+
+func decodeState(id string, value []byte) (statemachine.State, error) {
+	if value == nil {
+		return statemachine.State{}, fmt.Errorf("state of %q: %w", id, statemachine.ErrNoState)
+	}
+	var st statemachine.State
+	err := json.Unmarshal(value, &st)
+	if err == nil {
+		err = st.Valid()
+	}
+	if err != nil {
+		return statemachine.State{}, fmt.Errorf("state of %q: %w: %w", id, statemachine.ErrCorruptState, err)
+	}
+	return st, nil
+}
+
+func (c *Coordinator) loadState(ctx context.Context, claim metafora.Claim) ([]byte, error) {
+	if err := c.usable(ctx); err != nil {
+		return nil, err
+	}
+	h, err := c.tasks.held(claim)
+	if err != nil {
+		return nil, err
+	}
+	if value, ok := c.tasks.takeState(h); ok {
+		return value, nil
+	}
+	owner, key := c.keys.owner(claim.TaskID), c.keys.stateOf(claim.TaskID)
+	out := c.commits.do(ctx, op{
+		id:   claim.TaskID,
+		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(owner), "=", int64(claim.Fence))},
+		then: []clientv3.Op{clientv3.OpGet(key)},
+	})
+	if out.err != nil {
+		return nil, out.err
+	}
+	if !out.held {
+		return nil, metafora.ErrNotOwner
+	}
+	kv := out.kv(0)
+	c.tasks.setState(h, kv)
+	if kv == nil {
+		return nil, nil
+	}
+	return kv.Value, nil
+}
+
+// Store implements statemachine.StateStore. The write compares the revision of
+// the stored state as well as the claim: an attempt that was given up cannot
+// overwrite a later one of the same claim when it takes effect late.
+func (s stateStore) Store(ctx context.Context, claim metafora.Claim, st statemachine.State, handled uint64) error {
+	value, err := json.Marshal(st)
+	if err != nil {
+		return fmt.Errorf("state of %q: %w", claim.TaskID, err)
+	}
+	if len(value) > maxValueBytes {
+		return fmt.Errorf("state of %q: %w: %d bytes, the limit is %d", claim.TaskID, metafora.ErrTooLarge, len(value), maxValueBytes)
+	}
+	if err := s.c.storeState(ctx, claim, value, handled); err != nil {
+		return fmt.Errorf("state of %q: %w", claim.TaskID, err)
+	}
+	return nil
+}
+
+func (c *Coordinator) storeState(ctx context.Context, claim metafora.Claim, value []byte, handled uint64) error {
+	if err := c.usable(ctx); err != nil {
+		return err
+	}
+	h, err := c.tasks.held(claim)
+	if err != nil {
+		return err
+	}
+	owner, key := c.keys.owner(claim.TaskID), c.keys.stateOf(claim.TaskID)
+	for uncertain := false; ; {
+		rev := c.tasks.stateRev(h)
+		o := op{
+			id: claim.TaskID,
+			cmps: []clientv3.Cmp{
+				clientv3.Compare(clientv3.CreateRevision(owner), "=", int64(claim.Fence)),
+				clientv3.Compare(clientv3.ModRevision(key), "=", rev),
+			},
+			then: []clientv3.Op{clientv3.OpPut(key, string(value))},
+			els:  []clientv3.Op{clientv3.OpGet(owner), clientv3.OpGet(key)},
+			size: len(value),
+		}
+		if handled != 0 {
+			o.then = append(o.then, c.removeCommand(claim.TaskID, handled))
+		}
+		out := c.commits.do(ctx, o)
+		if out.err != nil {
+			return out.err
+		}
+		if out.held {
+			c.tasks.setState(h, &keyValue{ModRevision: out.rev})
+			break
+		}
+		uncertain = uncertain || out.uncertain
+		current, stored := out.kv(0), out.kv(1)
+		if current == nil || current.CreateRevision != int64(claim.Fence) {
+			return metafora.ErrNotOwner
+		}
+		c.tasks.setState(h, stored)
+		if uncertain && stored != nil && bytes.Equal(stored.Value, value) {
+			break // an earlier attempt, whose reply was lost, did it
+		}
+	}
+	if handled != 0 {
+		c.orders.handled(claim.TaskID, handled)
+	}
+	return nil
+}
+
+// State returns the stored state of a task, whoever runs it. The error wraps
+// statemachine.ErrNoState where there is none.
+func (c *Client) State(ctx context.Context, id string) (statemachine.State, error) {
+	if err := metafora.ValidateID(id); err != nil {
+		return statemachine.State{}, err
+	}
+	resp, err := c.get(ctx, c.keys.stateOf(id))
+	if err != nil {
+		return statemachine.State{}, fmt.Errorf("state of %q: %w", id, err)
+	}
+	if len(resp.Kvs) == 0 {
+		return decodeState(id, nil)
+	}
+	return decodeState(id, resp.Kvs[0].Value)
+}
+
+// held finds the holding of a claim that is not known to be lost.
+func (x *index) held(claim metafora.Claim) (*holding, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	h := x.claims[claim.TaskID]
+	if h == nil || h.claim != claim {
+		return nil, metafora.ErrNotOwner
+	}
+	if err := h.session.alive(); err != nil {
+		return nil, errors.Join(metafora.ErrNotOwner, err)
+	}
+	return h, nil
+}
+
+// takeState returns what was fetched with the claim, once.
+func (x *index) takeState(h *holding) (value []byte, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	value, ok = h.state.value, h.state.known && (h.state.rev == 0 || h.state.value != nil)
+	h.state.value = nil
+	return value, ok
+}
+
+func (x *index) stateRev(h *holding) int64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return h.state.rev
+}
+
+func (x *index) setState(h *holding, kv *keyValue) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	h.state = storedState{known: true}
+	if kv != nil {
+		h.state.rev = kv.ModRevision
+	}
+}
