@@ -3,7 +3,6 @@ package statemachine_test
 import (
 	"context"
 	"errors"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -64,13 +63,6 @@ func TestBadAnswersAreErrorsThatSayWhatWasAnswered(t *testing.T) {
 		"in release": {answer(statemachine.Message{Code: statemachine.CodeRelease, Err: "x"}), []string{"release", "runnable"}},
 		"panic":      {explode, []string{"panic: boom", "answer_test.go", "explode"}},
 		"nil":        {nil, []string{"panic", "nil pointer"}},
-		"goexit": {
-			func(context.Context, metafora.Task, <-chan statemachine.Message) statemachine.Message {
-				runtime.Goexit()
-				return statemachine.Complete()
-			},
-			[]string{"ended its goroutine"},
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -10,9 +10,20 @@ import (
 )
 
 func TestCommandsChangeTheStateOfARunningTask(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	t.Run("called back", func(t *testing.T) {
 		b := &fakeBroker{}
-		o := start(t, b, obey)
+		testCommandsChangeTheState(t, b, b)
+	})
+	t.Run("by channel", func(t *testing.T) {
+		b := &fakeBroker{}
+		testCommandsChangeTheState(t, b, channelListener{b})
+	})
+}
+
+func testCommandsChangeTheState(t *testing.T, b *fakeBroker, l statemachine.CommandListener) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o := startOn(t, b, l, obey)
 		for _, step := range []struct {
 			send statemachine.Message
 			want statemachine.StateCode

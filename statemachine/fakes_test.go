@@ -17,8 +17,7 @@ type write struct {
 	handled uint64
 }
 
-// fakeBroker keeps one task: it is its StateStore, Commander and
-// CommandListener.
+// fakeBroker keeps one task: it is its StateStore, Commander and CommandCaller.
 type fakeBroker struct {
 	// fail, if set, is asked before each call: an error that it returns is the
 	// result, and nothing else happens.
@@ -32,7 +31,7 @@ type fakeBroker struct {
 	writes   []write
 	lastID   uint64
 	pending  statemachine.Command
-	listener chan statemachine.Command // nil while nobody listens
+	listener *listener // nil while nobody listens
 }
 
 func (b *fakeBroker) Load(ctx context.Context, c metafora.Claim) (statemachine.State, error) {
@@ -76,13 +75,27 @@ func (b *fakeBroker) Send(_ context.Context, _ string, m statemachine.Message) e
 	return nil
 }
 
-func (b *fakeBroker) Listen(metafora.Claim) (<-chan statemachine.Command, func()) {
+// listener is one call of Listen or ListenFunc.
+type listener struct{ deliver func(statemachine.Command) }
+
+func (b *fakeBroker) Listen(c metafora.Claim) (<-chan statemachine.Command, func()) {
+	commands := make(chan statemachine.Command, 1)
+	return commands, b.ListenFunc(c, func(cmd statemachine.Command) {
+		select {
+		case <-commands:
+		default:
+		}
+		commands <- cmd
+	})
+}
+
+func (b *fakeBroker) ListenFunc(_ metafora.Claim, deliver func(statemachine.Command)) func() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	mine := make(chan statemachine.Command, 1)
+	mine := &listener{deliver}
 	b.listener = mine
 	b.deliver()
-	return mine, func() {
+	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.listener == mine {
@@ -90,6 +103,9 @@ func (b *fakeBroker) Listen(metafora.Claim) (<-chan statemachine.Command, func()
 		}
 	}
 }
+
+// channelListener hides that a fakeBroker can call back.
+type channelListener struct{ statemachine.CommandListener }
 
 // call does what all fenced calls do.
 func (b *fakeBroker) call(ctx context.Context, op string, c metafora.Claim, effect func() error) error {
@@ -124,11 +140,7 @@ func (b *fakeBroker) deliver() {
 	if b.listener == nil || b.pending.ID == 0 {
 		return
 	}
-	select {
-	case <-b.listener:
-	default:
-	}
-	b.listener <- b.pending
+	b.listener.deliver(b.pending)
 }
 
 func (b *fakeBroker) remove(id uint64) {
@@ -208,13 +220,19 @@ type owner struct {
 	done   chan bool
 }
 
-// start claims the task and runs it.
+// start claims the task and runs it, on a listener that calls back.
 func start(t testing.TB, b *fakeBroker, h statemachine.StatefulHandler, opts ...statemachine.Option) *owner {
+	t.Helper()
+	return startOn(t, b, b, h, opts...)
+}
+
+// startOn is start with any listener.
+func startOn(t testing.TB, b *fakeBroker, l statemachine.CommandListener, h statemachine.StatefulHandler, opts ...statemachine.Option) *owner {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(metafora.ContextWithClaim(context.Background(), b.claim(), nil))
 	t.Cleanup(func() { cancel(nil) })
 	o := &owner{
-		Machine: statemachine.New(metafora.NewTask("task"), h, b, b, opts...),
+		Machine: statemachine.New(metafora.NewTask("task"), h, b, l, opts...),
 		cancel:  cancel,
 		done:    make(chan bool, 1),
 	}

@@ -25,9 +25,9 @@ import (
 // When the task is to stop here, commands holds Release: answer it soon. What is
 // answered instead is stored, and the task is released all the same. ctx
 // carries the claim ([metafora.ClaimFromContext]) and ends when the claim is
-// lost, when the drain timeout passed, and when the handler has returned. Once
-// it ended, no answer is stored, but for one given within moments of the drain
-// timeout.
+// lost or the drain timeout passed; a message like Stop's comes then as well.
+// After a loss no answer is stored; at the drain timeout the claim is still this
+// node's, and an answer given at once may be.
 //
 // Run and Checkpoint reach a running handler as well. It can answer them, and is
 // called again, or go on, and have them removed with its next answer.
@@ -37,17 +37,17 @@ import (
 // Error that names both. So is a panic, with its stack.
 type StatefulHandler func(ctx context.Context, task metafora.Task, commands <-chan Message) Message
 
-// Machine runs one task as its state says: it implements [metafora.Handler].
-// While the task sleeps, is paused or waits in fault, the machine is one parked
-// goroutine, the Consumer's own; while the handler runs there is one more.
+// Machine runs one task as its state says: it implements [metafora.Handler]. It
+// costs no goroutine but the Consumer's own, which is parked while the task
+// sleeps, is paused or waits in fault; where the CommandListener is no
+// [CommandCaller] it costs one more.
 type Machine struct {
 	*config
-	task     metafora.Task
-	stopOnce sync.Once
-	stop     chan struct{}
+	task metafora.Task
+	mail mailbox
 
-	mu    sync.Mutex // guards state
-	state State      // for State; zero before it is loaded
+	mu    sync.Mutex // guards state, which Run alone writes, and so may read without
+	state State      // zero before it is loaded, then as it is stored
 }
 
 // New returns the Machine of one task. Its state is kept in s, its commands
@@ -64,7 +64,7 @@ func HandlerFunc(h StatefulHandler, s StateStore, l CommandListener, opts ...Opt
 }
 
 func newMachine(task metafora.Task, c *config) *Machine {
-	return &Machine{config: c, task: task, stop: make(chan struct{})}
+	return &Machine{config: c, task: task, mail: newMailbox()}
 }
 
 // Run takes the task from its stored state, that of a new task being runnable,
@@ -77,18 +77,13 @@ func newMachine(task metafora.Task, c *config) *Machine {
 // A stored state that cannot be parsed stays as it is. The task waits in state
 // fault for an operator's command, which overwrites it.
 func (m *Machine) Run(ctx context.Context) (done bool) {
-	claim, ok := metafora.ClaimFromContext(ctx)
-	if !ok {
-		m.logger.Error("context of the machine has no claim", "task", m.task.ID())
-		return false
-	}
-	t := &tenure{Machine: m, claim: claim}
-	return t.run(ctx)
+	t := newTenure(ctx, m)
+	return t != nil && t.run(ctx)
 }
 
 // Stop makes Run return false soon, in whichever state the task is, and does
 // not wait for it. A handler that runs finds Release among its commands.
-func (m *Machine) Stop() { m.stopOnce.Do(func() { close(m.stop) }) }
+func (m *Machine) Stop() { m.mail.leave() }
 
 // State returns the state of the task, and false before Run has loaded it. It
 // is safe for concurrent use.
@@ -102,13 +97,4 @@ func (m *Machine) setState(s State) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state = s
-}
-
-func (m *Machine) stopping() bool {
-	select {
-	case <-m.stop:
-		return true
-	default:
-		return false
-	}
 }

@@ -61,6 +61,7 @@ func drawPlainMessage(t *rapid.T) statemachine.Message {
 // world is a task and whoever owns it.
 type world struct {
 	b       *fakeBroker
+	l       statemachine.CommandListener
 	answers chan statemachine.Message // for the running handler
 	sent    []statemachine.Message    // by ID of the command, from 1
 	owner   *owner
@@ -97,8 +98,12 @@ func (w *world) handle(_ context.Context, _ metafora.Task, commands <-chan state
 	return m
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, channels bool) *world {
 	w := &world{b: &fakeBroker{}, answers: make(chan statemachine.Message)}
+	w.l = w.b
+	if channels {
+		w.l = channelListener{w.b}
+	}
 	w.b.fail = func(string) error { return w.countDown(&w.refused) }
 	w.b.loseReply = func(string) error { return w.countDown(&w.lost) }
 	w.claim(t)
@@ -119,7 +124,7 @@ func (w *world) countDown(n *int) error {
 // claim gives the task to a new owner, unless it is done.
 func (w *world) claim(t *testing.T) {
 	if !w.done {
-		w.owner = start(t, w.b, w.handle, statemachine.WithRetry(3, time.Second))
+		w.owner = startOn(t, w.b, w.l, w.handle, statemachine.WithRetry(3, time.Second))
 	}
 	synctest.Wait()
 }
@@ -257,9 +262,10 @@ func (w *world) checkEnd(last statemachine.State) string {
 func TestAnyHistoryFollowsTheRulesAndLosesNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		actions := rapid.SliceOfN(rapid.Custom(drawAction), 1, 25).Draw(rt, "actions")
+		channels := rapid.Bool().Draw(rt, "channels")
 		var violation, history string
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t)
+			w := newWorld(t, channels)
 			for _, a := range actions {
 				w.step(t, a)
 			}

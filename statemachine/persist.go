@@ -19,7 +19,7 @@ const lastWriteTimeout = time.Second
 // load sets the current state to the stored one.
 func (t *tenure) load(ctx context.Context) error {
 	var s State
-	err := t.retry(ctx, t.stop, func(ctx context.Context) (err error) {
+	err := t.retry(ctx, t.mail.wakeup, func(ctx context.Context) (err error) {
 		s, err = t.store.Load(ctx, t.claim)
 		if err == nil {
 			err = s.Valid()
@@ -39,7 +39,7 @@ func (t *tenure) load(ctx context.Context) error {
 	default:
 		return err
 	}
-	t.enter(s)
+	t.setState(s)
 	return nil
 }
 
@@ -47,7 +47,7 @@ func (t *tenure) load(ctx context.Context) error {
 // Where the state is the current one it is not written.
 func (t *tenure) commit(ctx context.Context, next State, handled uint64) error {
 	write := func(ctx context.Context) error { return t.store.Store(ctx, t.claim, next, handled) }
-	if next.Equal(t.current) {
+	if next.Equal(t.state) {
 		if handled == 0 {
 			return nil
 		}
@@ -59,32 +59,26 @@ func (t *tenure) commit(ctx context.Context, next State, handled uint64) error {
 	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), metafora.ErrStopped) {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWriteTimeout)
 		defer cancel()
-		err = attempt(last, write)
+		err = protect(func() error { return write(last) })
 	}
 	if err != nil {
 		return err
 	}
 	t.report(next)
-	t.enter(next)
+	t.setState(next)
 	return nil
-}
-
-// enter makes s the current state.
-func (t *tenure) enter(s State) {
-	t.current = s
-	t.setState(s)
 }
 
 // report logs a change of state that is now stored.
 func (t *tenure) report(next State) {
-	failure, failed := newError(t.current, next)
+	failure, failed := newError(t.state, next)
 	switch {
 	case failed && (next.Code == Failed || next.Code == Fault):
-		t.logger.Error("task is in trouble", "task", t.claim.TaskID, "from", t.current, "to", next, "error", failure)
+		t.logger.Error("task is in trouble", "task", t.claim.TaskID, "from", t.state, "to", next, "error", failure)
 	case failed:
-		t.logger.Warn("task met an error", "task", t.claim.TaskID, "from", t.current, "to", next, "error", failure)
+		t.logger.Warn("task met an error", "task", t.claim.TaskID, "from", t.state, "to", next, "error", failure)
 	default:
-		t.logger.Debug("task changed its state", "task", t.claim.TaskID, "from", t.current, "to", next)
+		t.logger.Debug("task changed its state", "task", t.claim.TaskID, "from", t.state, "to", next)
 	}
 }
 
@@ -101,22 +95,27 @@ func newError(from, next State) (string, bool) {
 // stored.
 func (t *tenure) reportFailure(ctx context.Context, what string, err error) {
 	level := hclog.Warn
-	if ctx.Err() != nil || t.stopping() || errors.Is(err, metafora.ErrNotOwner) {
+	if t.over(ctx) || errors.Is(err, metafora.ErrNotOwner) {
 		level = hclog.Debug // The claim is over: this is how a hand-over looks.
 	}
 	t.logger.Log(level, what, "task", t.claim.TaskID, "fence", t.claim.Fence, "error", err)
 }
 
+// reportIgnored logs that a command had no effect.
+func (t *tenure) reportIgnored(id uint64, err error) {
+	t.logger.Warn("command ignored", "task", t.claim.TaskID, "command", id, "error", err)
+}
+
 // retry calls op until it succeeds, fails for good, or has failed as often as
-// the options allow. It waits after each failure, until ctx ends or giveUp is
-// closed. It does not call op once ctx ended.
+// the options allow. It waits after each failure, until ctx ends or giveUp
+// receives. It does not call op once ctx ended.
 func (t *tenure) retry(ctx context.Context, giveUp <-chan struct{}, op func(context.Context) error) error {
 	wait := t.firstWait
 	for n := 1; ; n++ {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		err := attempt(ctx, op)
+		err := protect(func() error { return op(ctx) })
 		if err == nil || permanent(err) {
 			return err
 		}
@@ -134,17 +133,6 @@ func (t *tenure) retry(ctx context.Context, giveUp <-chan struct{}, op func(cont
 		}
 		wait *= 2
 	}
-}
-
-// attempt calls op. A panic becomes an error, since the Consumer would take it
-// for the end of the task.
-func attempt(ctx context.Context, op func(context.Context) error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = crash(p)
-		}
-	}()
-	return op(ctx)
 }
 
 // permanent reports whether an error will be the same the next time.

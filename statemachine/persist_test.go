@@ -110,11 +110,12 @@ func TestLostClaimEndsTheRetries(t *testing.T) {
 			return nil
 		}}
 		o := start(t, b, answer(statemachine.Complete()))
+		begin := time.Now()
 		synctest.Wait()
 		o.cancel(metafora.ErrLeaseLost)
 		o.wantDone(t, false)
-		if stores != 1 {
-			t.Errorf("tried %d times", stores)
+		if waited := time.Since(begin); stores != 1 || waited != 0 {
+			t.Errorf("tried %d times in %v", stores, waited)
 		}
 	})
 }

@@ -206,20 +206,15 @@ func (hangingStore) Store(ctx context.Context, _ metafora.Claim, _ statemachine.
 	return ctx.Err()
 }
 
-func TestContextOfTheHandlerEndsWhenItReturns(t *testing.T) {
+func TestHandlerKnowsItsClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ended := make(chan struct{})
 		h := func(ctx context.Context, _ metafora.Task, _ <-chan statemachine.Message) statemachine.Message {
-			if _, ok := metafora.ClaimFromContext(ctx); !ok {
-				t.Error("the handler's context has no claim")
+			if c, ok := metafora.ClaimFromContext(ctx); !ok || c.Fence != 1 {
+				t.Errorf("the handler's claim is %v, %v", c, ok)
 			}
-			context.AfterFunc(ctx, func() { close(ended) })
-			return statemachine.Pause()
+			return statemachine.Complete()
 		}
-		o := start(t, &fakeBroker{}, h)
-		<-ended
-		o.Stop()
-		o.wantDone(t, false)
+		start(t, &fakeBroker{}, h).wantDone(t, true)
 	})
 }
 

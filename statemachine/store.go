@@ -62,3 +62,17 @@ type CommandListener interface {
 	// metafora.ErrNotOwner: c is not current; nothing was touched.
 	Handled(ctx context.Context, c metafora.Claim, id uint64) error
 }
+
+// CommandCaller is a CommandListener that calls back, so that a running task
+// needs no goroutine that waits for its commands. A Machine calls ListenFunc in
+// place of Listen where there is one.
+type CommandCaller interface {
+	CommandListener
+
+	// ListenFunc has deliver called with the commands that Listen would send,
+	// one at a time, maybe before ListenFunc returns. deliver does not block
+	// and may be called with locks held: it calls nothing of this package's
+	// interfaces. The caller calls stop when it is through; deliver is not
+	// called after stop has returned.
+	ListenFunc(c metafora.Claim, deliver func(Command)) (stop func())
+}

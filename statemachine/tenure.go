@@ -9,15 +9,12 @@ import (
 	"github.com/metafora-go/metafora"
 )
 
-// tenure is a Machine's time under one claim. All of it belongs to the goroutine
-// of Machine.Run.
+// tenure is a Machine's time under one claim. It belongs to the goroutine of
+// Machine.Run, and to those which that waits for.
 type tenure struct {
 	*Machine
-	claim    metafora.Claim
-	current  State // as it is stored, or as a new task's would be
-	commands <-chan Command
-	pending  Command // received, but not yet shown to anybody
-	newest   uint64  // ID of the newest command received
+	claim metafora.Claim
+	event event // what ended the current state
 }
 
 // event is a message that is allowed in the current state, and the ID of the
@@ -27,180 +24,167 @@ type event struct {
 	handled uint64
 }
 
+// newTenure returns nil where ctx is not that of a claim.
+func newTenure(ctx context.Context, m *Machine) *tenure {
+	claim, ok := metafora.ClaimFromContext(ctx)
+	if !ok {
+		m.logger.Error("context of the machine has no claim", "task", m.task.ID())
+		return nil
+	}
+	return &tenure{Machine: m, claim: claim}
+}
+
 func (t *tenure) run(ctx context.Context) (done bool) {
-	if t.stopping() {
+	// The end of ctx is told like Stop is, for handlers that look at their
+	// commands only.
+	defer context.AfterFunc(ctx, t.mail.leave)()
+	if t.over(ctx) || !t.begin(ctx) {
 		return false
 	}
-	if err := t.load(ctx); err != nil {
-		t.reportFailure(ctx, "state not loaded, task is released", err)
-		return false
-	}
-	if t.current.Code.Terminal() {
-		t.logger.Info("task is over already", "task", t.claim.TaskID, "state", t.current)
+	if t.state.Code.Terminal() {
 		return true
 	}
-	commands, stopListening := t.listener.Listen(t.claim)
-	defer stopListening()
-	t.commands = commands
+	defer listen(t.listener, t.claim, t.deliver)()
+	return t.live(ctx)
+}
 
-	// Stop is obeyed here, between states, so that it has the last word
-	// whatever a handler answers, and has it only once the answer is stored.
-	for !t.stopping() && ctx.Err() == nil {
-		e, ok := t.await(ctx)
-		if !ok {
+// over reports whether the task is to stop here.
+func (t *tenure) over(ctx context.Context) bool { return ctx.Err() != nil || t.mail.isLeaving() }
+
+// begin loads the state. It reports false when the task is to be released.
+func (t *tenure) begin(ctx context.Context) bool {
+	err := aside(func() error { return t.load(ctx) })
+	if err != nil {
+		t.reportFailure(ctx, "state not loaded, task is released", err)
+	}
+	return err == nil
+}
+
+// live goes from state to state. Stop is obeyed in between, so that it has the
+// last word whatever a handler answers, and has it only once the answer is
+// stored.
+func (t *tenure) live(ctx context.Context) (done bool) {
+	for !t.over(ctx) {
+		if t.state.Code == Runnable {
+			t.callHandler(ctx)
+		} else if !t.wait(ctx) {
 			return false
 		}
-		if err := t.commit(ctx, t.follow(e.Message), e.handled); err != nil {
-			t.reportFailure(ctx, "state not stored, task is released", err)
+		if !t.advance(ctx) {
 			return false
 		}
-		if t.current.Code.Terminal() {
+		if t.state.Code.Terminal() {
 			return true
 		}
-		if e.Code == CodeRelease {
+		if t.event.Code == CodeRelease {
 			return false
 		}
 	}
 	return false
 }
 
-// await waits for the event that ends the current state. It reports false when
-// ctx or Stop came first.
-func (t *tenure) await(ctx context.Context) (event, bool) {
-	if t.current.Code == Runnable {
-		return t.callHandler(ctx), true
-	}
-	cmd, ok := t.nextCommand(ctx)
-	switch {
-	case !ok:
-		return event{}, false
-	case cmd.ID == 0:
-		return event{Message: Run()}, true
-	}
-	if _, err := target(t.current.Code, cmd.Message); err != nil {
-		t.logger.Warn("command ignored", "task", t.claim.TaskID, "command", cmd.ID, "error", err)
-		// Left where it is it would come back with each hand-over.
-		return event{Message: Checkpoint(), handled: cmd.ID}, true
-	}
-	return event{Message: cmd.Message, handled: cmd.ID}, true
-}
-
-// nextCommand waits for a command, or for the end of a sleep, which it reports
-// as the zero Command.
-func (t *tenure) nextCommand(ctx context.Context) (Command, bool) {
-	var wake <-chan time.Time
-	if t.current.Code == Sleeping {
-		timer := time.NewTimer(time.Until(t.current.Until))
-		defer timer.Stop()
-		wake = timer.C
-	}
-	for {
-		if t.pending.ID != 0 {
-			// A newer command has replaced it at the broker, and so it must here.
-			select {
-			case cmd := <-t.commands:
-				t.receive(cmd)
-			default:
-			}
-			cmd := t.pending
-			t.pending = Command{}
-			return cmd, true
-		}
-		select {
-		case cmd := <-t.commands:
-			t.receive(cmd)
-		case <-wake:
-			return Command{}, true
-		case <-t.stop:
-			return Command{}, false
-		case <-ctx.Done():
-			return Command{}, false
-		}
+// deliver takes a command from the listener.
+func (t *tenure) deliver(cmd Command) {
+	if err := t.mail.deliver(cmd); err != nil {
+		t.reportIgnored(cmd.ID, err)
 	}
 }
 
-// receive makes a command pending. Its ID tells one that is delivered a second
-// time.
-func (t *tenure) receive(cmd Command) {
-	if cmd.ID > t.newest {
-		t.newest, t.pending = cmd.ID, cmd
-	}
-}
-
-// callHandler runs the StatefulHandler until it answers.
-func (t *tenure) callHandler(ctx context.Context) event {
-	// Goroutines that the handler left behind should see that it is over.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	c := newCall()
-	go c.run(ctx, t.handler, t.task)
-	refused := t.forward(ctx, c)
-
-	if t.pending.ID == 0 {
-		t.pending = c.offered
-	}
-	answer := c.answer
-	if _, err := target(Runnable, answer); err != nil {
-		answer = Error(fmt.Errorf("handler's answer: %w", err))
-	}
-	// The broker keeps one command, so to remove the newest is to remove all.
-	return event{Message: answer, handled: max(c.taken, refused)}
-}
-
-// forward hands commands to a call of the handler until that has returned. It
-// returns the ID of the newest command that was not fit to be handed on.
-func (t *tenure) forward(ctx context.Context, c *call) (refused uint64) {
-	commands, stop, ended := t.commands, (<-chan struct{})(t.stop), ctx.Done()
-	for {
-		if t.pending.ID != 0 {
-			if _, err := target(Runnable, t.pending.Message); err != nil {
-				t.logger.Warn("command ignored", "task", t.claim.TaskID, "command", t.pending.ID, "error", err)
-				refused, t.pending = t.pending.ID, Command{}
-				c.recall()
-			} else if c.offer(t.pending) {
-				t.pending = Command{}
-			} else {
-				// The handler has returned: the command is for the next state.
-				commands = nil
-			}
-		}
-		select {
-		case cmd := <-commands:
-			t.receive(cmd)
-		case <-stop:
-			// It may take the place of a command, which stays at the broker
-			// for the next owner of the task.
-			c.offer(Command{Message: Release()})
-			stop, commands = nil, nil
-		case <-ended:
-			// For handlers that look at their commands only.
-			c.offer(Command{Message: Release()})
-			ended, commands = nil, nil
-		case <-c.returned:
-			return refused
-		}
-	}
-}
-
-// follow returns the state that an allowed message leads to, having asked the
-// ErrHandler about errors.
-func (t *tenure) follow(m Message) State {
-	now := time.Now()
-	next, err := Next(t.current, m, now)
+// callHandler calls the StatefulHandler, and makes its answer the event.
+func (t *tenure) callHandler(ctx context.Context) {
+	commands, err := t.mail.connect()
 	if err != nil {
-		// The callers have checked the message; to stay is to lose nothing.
-		t.logger.Error("state kept", "task", t.claim.TaskID, "error", err)
-		return t.current
+		t.reportIgnored(0, err)
 	}
-	if m.Code != CodeError || next.Code != Fault {
-		return next
+	t.settle(t.ask(ctx, commands))
+}
+
+// ask returns the handler's answer, or an Error if it panics.
+func (t *tenure) ask(ctx context.Context, commands <-chan Message) (answer Message) {
+	defer func() {
+		if p := recover(); p != nil {
+			answer = Error(crash(p))
+		}
+	}()
+	return t.handler(ctx, t.task, commands)
+}
+
+// settle makes a handler's answer the event.
+func (t *tenure) settle(answer Message) {
+	t.event = event{Message: answer, handled: t.mail.disconnect()}
+	if _, err := target(Runnable, answer); err != nil {
+		t.event.Message = Error(fmt.Errorf("handler's answer: %w", err))
 	}
-	return t.handleError(next, now)
+}
+
+// wait sets the event that ends a state in which no handler runs: a command or
+// the end of a sleep. It reports false when the task is to stop here.
+func (t *tenure) wait(ctx context.Context) bool {
+	var alarm <-chan time.Time
+	if t.state.Code == Sleeping {
+		timer := time.NewTimer(time.Until(t.state.Until))
+		defer timer.Stop()
+		alarm = timer.C
+	}
+	for !t.over(ctx) {
+		if t.takeCommand() {
+			return true
+		}
+		select {
+		case <-t.mail.wakeup:
+		case <-alarm:
+			t.event = event{Message: Run()}
+			return true
+		}
+	}
+	return false
+}
+
+// takeCommand makes a command the event, if there is one.
+func (t *tenure) takeCommand() bool {
+	cmd, ok := t.mail.take()
+	if !ok {
+		return false
+	}
+	t.event = event{Message: cmd.Message, handled: cmd.ID}
+	if _, err := target(t.state.Code, cmd.Message); err != nil {
+		t.reportIgnored(cmd.ID, err)
+		// Left at the broker it would come back with each hand-over.
+		t.event.Message = Checkpoint()
+	}
+	return true
+}
+
+// advance takes the task to the state that the event leads to. It reports false
+// when the task is to be released.
+func (t *tenure) advance(ctx context.Context) bool {
+	err := aside(func() error { return t.react(ctx) })
+	if err != nil {
+		t.reportFailure(ctx, "state not stored, task is released", err)
+	}
+	return err == nil
+}
+
+func (t *tenure) react(ctx context.Context) error {
+	now := time.Now()
+	next, err := Next(t.state, t.event.Message, now)
+	if err != nil {
+		return err
+	}
+	if t.event.Code == CodeError && next.Code == Fault {
+		next = t.handleError(next, now)
+	}
+	return t.commit(ctx, next, t.event.handled)
 }
 
 // handleError returns what the ErrHandler makes of a fault.
 func (t *tenure) handleError(fault State, now time.Time) State {
-	m, errs, err := t.askErrHandler(fault.Errors)
+	var m Message
+	var errs []TaskError
+	err := protect(func() error {
+		m, errs = t.errHandler(t.task, slices.Clone(fault.Errors))
+		return nil
+	})
 	if err != nil {
 		fault.Errors = withError(fault.Errors, now, fmt.Sprintf("error handler: %v", err))
 		return fault
@@ -216,14 +200,4 @@ func (t *tenure) handleError(fault State, now time.Time) State {
 		return fault
 	}
 	return next
-}
-
-func (t *tenure) askErrHandler(errs []TaskError) (m Message, remembered []TaskError, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = crash(p)
-		}
-	}()
-	m, remembered = t.errHandler(t.task, slices.Clone(errs))
-	return m, remembered, nil
 }
