@@ -1,6 +1,9 @@
 package statemachine
 
-import "sync"
+import (
+	"fmt"
+	"sync"
+)
 
 // mailbox is where a task's commands meet the task: they arrive at any time, from
 // another goroutine, and are taken by whoever the current state has for them. It
@@ -100,7 +103,7 @@ func (b *mailbox) disconnect() (handled uint64) {
 func (b *mailbox) show() error {
 	if _, err := target(Runnable, b.current.Message); err != nil {
 		b.handled, b.current = b.current.ID, Command{}
-		return err
+		return fmt.Errorf("command %d: %w", b.handled, err)
 	}
 	b.open <- b.current.Message
 	b.shown = true

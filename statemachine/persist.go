@@ -96,14 +96,14 @@ func newError(from, next State) (string, bool) {
 func (t *tenure) reportFailure(ctx context.Context, what string, err error) {
 	level := hclog.Warn
 	if t.over(ctx) || errors.Is(err, metafora.ErrNotOwner) {
-		level = hclog.Debug // The claim is over: this is how a hand-over looks.
+		level = hclog.Debug // This is how an ordinary hand-over looks.
 	}
 	t.logger.Log(level, what, "task", t.claim.TaskID, "fence", t.claim.Fence, "error", err)
 }
 
 // reportIgnored logs that a command had no effect.
-func (t *tenure) reportIgnored(id uint64, err error) {
-	t.logger.Warn("command ignored", "task", t.claim.TaskID, "command", id, "error", err)
+func (t *tenure) reportIgnored(err error) {
+	t.logger.Warn("command ignored", "task", t.claim.TaskID, "error", err)
 }
 
 // retry calls op until it succeeds, fails for good, or has failed as often as

@@ -118,8 +118,13 @@ func texts(errs []statemachine.TaskError) []string {
 func TestInvalidMessageIsRefusedByName(t *testing.T) {
 	now := time.Now()
 	for _, m := range []statemachine.Message{
-		{}, {Code: "dance"}, {Code: statemachine.CodeSleep}, {Code: statemachine.CodeError},
-		{Code: statemachine.CodePause, Until: now}, {Code: statemachine.CodeRun, Err: "why"}, statemachine.Error(nil),
+		{},
+		{Code: "dance"},
+		{Code: statemachine.CodeSleep},
+		{Code: statemachine.CodeError},
+		{Code: statemachine.CodePause, Until: now},
+		{Code: statemachine.CodeRun, Err: "why"},
+		statemachine.Error(nil),
 	} {
 		_, err := statemachine.Next(statemachine.State{Code: statemachine.Runnable}, m, now)
 		if !errors.Is(err, statemachine.ErrInvalidMessage) {

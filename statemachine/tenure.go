@@ -86,7 +86,7 @@ func (t *tenure) live(ctx context.Context) (done bool) {
 // deliver takes a command from the listener.
 func (t *tenure) deliver(cmd Command) {
 	if err := t.mail.deliver(cmd); err != nil {
-		t.reportIgnored(cmd.ID, err)
+		t.reportIgnored(err)
 	}
 }
 
@@ -94,7 +94,7 @@ func (t *tenure) deliver(cmd Command) {
 func (t *tenure) callHandler(ctx context.Context) {
 	commands, err := t.mail.connect()
 	if err != nil {
-		t.reportIgnored(0, err)
+		t.reportIgnored(err)
 	}
 	t.settle(t.ask(ctx, commands))
 }
@@ -148,7 +148,7 @@ func (t *tenure) takeCommand() bool {
 	}
 	t.event = event{Message: cmd.Message, handled: cmd.ID}
 	if _, err := target(t.state.Code, cmd.Message); err != nil {
-		t.reportIgnored(cmd.ID, err)
+		t.reportIgnored(fmt.Errorf("command %d: %w", cmd.ID, err))
 		// Left at the broker it would come back with each hand-over.
 		t.event.Message = Checkpoint()
 	}
