@@ -44,6 +44,8 @@ type ownership struct {
 	claim    metafora.Claim
 	lease    *lease
 	listener *listener
+	granted  bool  // Claim has returned it
+	lost     error // why the node lost it
 }
 
 // NewBroker returns an empty Broker. opts hold for all of its Coordinators.

@@ -114,37 +114,56 @@ func (c *Coordinator) Claim(ctx context.Context, t metafora.Task) (metafora.Clai
 	if t == nil {
 		return metafora.Claim{}, fmt.Errorf("claim: %w: nil task", metafora.ErrInvalidID)
 	}
-	claim, err := c.claim(ctx, t)
+	o, err := c.claim(ctx, t)
+	if err == nil {
+		err = c.grant(o)
+	}
 	if err != nil {
 		return metafora.Claim{}, fmt.Errorf("claim task %q as node %q: %w", t.ID(), c.name, err)
 	}
-	c.opts.logger.Debug("claimed", "task", claim.TaskID, "node", c.name, "fence", claim.Fence)
-	return claim, nil
+	c.opts.logger.Debug("claimed", "task", o.claim.TaskID, "node", c.name, "fence", o.claim.Fence)
+	return o.claim, nil
 }
 
-func (c *Coordinator) claim(ctx context.Context, t metafora.Task) (metafora.Claim, error) {
+func (c *Coordinator) claim(ctx context.Context, t metafora.Task) (*ownership, error) {
 	id := t.ID()
 	if err := c.enter(ctx); err != nil {
-		return metafora.Claim{}, err
+		return nil, err
 	}
 	b := c.broker
 	defer b.unlock()
 	if c.lease == nil || c.leaseOverdue() {
-		return metafora.Claim{}, metafora.ErrLeaseLost
+		return nil, metafora.ErrLeaseLost
 	}
 	if c.link != connected {
-		return metafora.Claim{}, ErrUnreachable
+		return nil, ErrUnreachable
 	}
 	stored := b.tasks[id]
 	switch {
 	case stored == nil || stored.seen.stale(c.number, t):
-		return metafora.Claim{}, metafora.ErrNoTask
+		return nil, metafora.ErrNoTask
 	case stored.owner != nil:
-		return metafora.Claim{}, metafora.ErrClaimed
+		return nil, metafora.ErrClaimed
 	}
 	o := b.own(stored, c.lease)
 	c.held[id] = o
-	return o.claim, nil
+	return o, nil
+}
+
+// grant ends a Claim. A claim that was lost while Claim made the calls that had
+// queued up fails: to report it lost before Claim has returned it would tell of
+// a claim that nobody knows.
+func (c *Coordinator) grant(o *ownership) error {
+	c.broker.lock()
+	defer c.broker.unlock()
+	switch {
+	case c.err != nil:
+		return c.err
+	case o.lost != nil:
+		return o.lost
+	}
+	o.granted = true
+	return nil
 }
 
 // Claimable implements [metafora.Coordinator]. A node that is cut off from the

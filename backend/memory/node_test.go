@@ -58,17 +58,20 @@ func (n *node) ClusterChanged() {
 
 // watch announces into the record until the test ends. The test must run in a
 // synctest bubble: synctest.Wait waits until all is announced.
-func (n *node) watch() {
+func (n *node) watch() { go n.note(n.watchUnread()) }
+
+// watchUnread announces into a channel that the caller reads.
+func (n *node) watchUnread() <-chan metafora.Task {
 	tasks := make(chan metafora.Task)
 	ctx, cancel := context.WithCancel(n.t.Context())
 	n.t.Cleanup(cancel)
 	go func() {
+		defer close(tasks)
 		if err := n.Watch(ctx, tasks); err != nil && !errors.Is(err, metafora.ErrClosed) && !errors.Is(err, memory.ErrKilled) {
 			n.t.Errorf("node %q: Watch: %v", n.Name(), err)
 		}
-		close(tasks)
 	}()
-	go n.note(tasks)
+	return tasks
 }
 
 func (n *node) note(tasks <-chan metafora.Task) {
@@ -160,11 +163,6 @@ func wantErr(t *testing.T, err, want error) {
 	if !errors.Is(err, want) {
 		t.Fatalf("error %v, want one that wraps %v", err, want)
 	}
-}
-
-// bubble runs a test in fake time.
-func bubble(f func(t *testing.T)) func(t *testing.T) {
-	return func(t *testing.T) { synctest.Test(t, f) }
 }
 
 func numbered(n int) []string {

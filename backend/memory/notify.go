@@ -13,12 +13,17 @@ func (c *Coordinator) later(call func()) {
 	c.calls = append(c.calls, call)
 }
 
-// lose reports that a claim has ended, once, unless the node ended it.
+// lose ends a claim as far as the node knows, and reports that, unless the node
+// ended it before.
 func (c *Coordinator) lose(o *ownership, cause error) {
 	if c.held[o.claim.TaskID] != o {
 		return
 	}
 	delete(c.held, o.claim.TaskID)
+	o.lost = cause
+	if !o.granted {
+		return // Claim will report it.
+	}
 	c.later(func() { c.context.Lost(o.claim, cause) })
 }
 
