@@ -58,8 +58,10 @@ type CommandListener interface {
 	Listen(c metafora.Claim) (commands <-chan Command, stop func())
 
 	// Handled removes a command if c is current and no newer command has
-	// replaced it, for those whose StateStore is not of the same broker.
-	// metafora.ErrNotOwner: c is not current; nothing was touched.
+	// replaced it: one that changes no state, so that there is nothing to
+	// store. A StateStore that is not of the same broker calls it as well, once
+	// it has stored the state. metafora.ErrNotOwner: c is not current; nothing
+	// was touched.
 	Handled(ctx context.Context, c metafora.Claim, id uint64) error
 }
 
