@@ -1,0 +1,213 @@
+package simetcd
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// maxLeaseTTL is etcd's limit, in seconds.
+const maxLeaseTTL = 9_000_000_000
+
+// Lease is what a Server knows of a lease.
+type Lease struct {
+	ID clientv3.LeaseID
+	// TTL is the granted one, which each renewal grants anew.
+	TTL time.Duration
+	// Deadline is when the lease expires unless it is renewed.
+	Deadline time.Time
+	// Keys are attached to the lease, sorted.
+	Keys []string
+}
+
+// Leases returns the leases, sorted by ID.
+func (s *Server) Leases() []Lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	leases := make([]Lease, 0, len(s.store.leases.byID))
+	for _, id := range slices.Sorted(maps.Keys(s.store.leases.byID)) {
+		leases = append(leases, s.store.leases.byID[id].snapshot())
+	}
+	return leases
+}
+
+// Lease returns a lease, and whether there is one of this ID.
+func (s *Server) Lease(id clientv3.LeaseID) (Lease, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.store.leases.byID[id]
+	if l == nil {
+		return Lease{}, false
+	}
+	return l.snapshot(), true
+}
+
+// Overdue returns the IDs of the leases whose deadline has passed, sorted. In
+// Manual mode they live on until Expire or until their owner tries to renew
+// them; etcd too may be late to revoke them, and is never early.
+func (s *Server) Overdue() []clientv3.LeaseID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	var ids []clientv3.LeaseID
+	for id, l := range s.store.leases.byID {
+		if l.expired(now) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Expire revokes a lease now, whatever its deadline, and deletes its keys in one
+// revision. It reports whether there was one of this ID.
+func (s *Server) Expire(id clientv3.LeaseID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.store.leases.byID[id]
+	if l == nil {
+		return false
+	}
+	s.revoke(l)
+	return true
+}
+
+// leaseTable has the leases and the keys that are attached to them.
+type leaseTable struct {
+	byID map[clientv3.LeaseID]*lease
+	last clientv3.LeaseID // the last ID that was given away
+}
+
+type lease struct {
+	id       clientv3.LeaseID
+	ttl      int64 // seconds
+	deadline time.Time
+	keys     map[string]struct{}
+	timer    *time.Timer // revokes it, nil in Manual mode
+}
+
+// attach ties a key to a lease. ID 0 stands for no lease.
+func (t *leaseTable) attach(id clientv3.LeaseID, key string) {
+	if l := t.byID[id]; l != nil {
+		if l.keys == nil {
+			l.keys = make(map[string]struct{})
+		}
+		l.keys[key] = struct{}{}
+	}
+}
+
+func (t *leaseTable) detach(id clientv3.LeaseID, key string) {
+	if l := t.byID[id]; l != nil {
+		delete(l.keys, key)
+	}
+}
+
+func (l *lease) renew(now time.Time) { l.deadline = now.Add(time.Duration(l.ttl) * time.Second) }
+
+func (l *lease) expired(now time.Time) bool { return !now.Before(l.deadline) }
+
+func (l *lease) sortedKeys() []string { return slices.Sorted(maps.Keys(l.keys)) }
+
+func (l *lease) snapshot() Lease {
+	return Lease{ID: l.id, TTL: time.Duration(l.ttl) * time.Second, Deadline: l.deadline, Keys: l.sortedKeys()}
+}
+
+// The methods below carry requests out; Server.mu is held.
+
+func (s *Server) grant(r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
+	if r.TTL > maxLeaseTTL {
+		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
+	}
+	t := &s.store.leases
+	t.last++
+	l := &lease{id: t.last, ttl: max(r.TTL, s.minTTL)}
+	l.renew(time.Now())
+	t.byID[l.id] = l
+	if !s.manual {
+		l.timer = time.AfterFunc(time.Until(l.deadline), func() { s.expireInTime(l) })
+	}
+	return &pb.LeaseGrantResponse{Header: s.header(), ID: int64(l.id), TTL: l.ttl}, nil
+}
+
+func (s *Server) leaseRevoke(r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
+	l := s.store.leases.byID[clientv3.LeaseID(r.ID)]
+	if l == nil {
+		return nil, rpctypes.ErrGRPCLeaseNotFound
+	}
+	s.revoke(l)
+	return &pb.LeaseRevokeResponse{Header: s.header()}, nil
+}
+
+// keepAlive answers TTL 0 for a lease that is not there. One that is overdue is
+// revoked first: etcd makes its owner wait until that happened.
+func (s *Server) keepAlive(r *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveResponse, error) {
+	resp := &pb.LeaseKeepAliveResponse{Header: s.header(), ID: r.ID}
+	l := s.store.leases.byID[clientv3.LeaseID(r.ID)]
+	now := time.Now()
+	switch {
+	case l == nil:
+	case l.expired(now):
+		s.revoke(l)
+	default:
+		l.renew(now)
+		if l.timer != nil {
+			l.timer.Reset(l.deadline.Sub(now))
+		}
+		resp.TTL = l.ttl
+	}
+	return resp, nil
+}
+
+func (s *Server) timeToLive(r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	resp := &pb.LeaseTimeToLiveResponse{Header: s.header(), ID: r.ID, TTL: -1}
+	l := s.store.leases.byID[clientv3.LeaseID(r.ID)]
+	if l == nil {
+		return resp, nil
+	}
+	resp.TTL, resp.GrantedTTL = int64(time.Until(l.deadline).Seconds()), l.ttl
+	if r.Keys {
+		for _, key := range l.sortedKeys() {
+			resp.Keys = append(resp.Keys, []byte(key))
+		}
+	}
+	return resp, nil
+}
+
+func (s *Server) leaseLeases(*pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
+	byExpiry := slices.SortedFunc(maps.Values(s.store.leases.byID), func(a, b *lease) int {
+		return cmp.Or(a.deadline.Compare(b.deadline), cmp.Compare(a.id, b.id))
+	})
+	resp := &pb.LeaseLeasesResponse{Header: s.header()}
+	for _, l := range byExpiry {
+		resp.Leases = append(resp.Leases, &pb.LeaseStatus{ID: int64(l.id)})
+	}
+	return resp, nil
+}
+
+// revoke deletes a lease and its keys, in the order of the keys.
+func (s *Server) revoke(l *lease) {
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	delete(s.store.leases.byID, l.id)
+	s.store.begin()
+	for _, key := range l.sortedKeys() {
+		s.store.remove(key)
+	}
+	s.commit()
+}
+
+// expireInTime is what the timer of a lease calls. A renewal may have come
+// between the timer and the lock.
+func (s *Server) expireInTime(l *lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.store.leases.byID[l.id] == l && l.expired(time.Now()) {
+		s.revoke(l)
+	}
+}
