@@ -132,7 +132,11 @@ func claimAfterDoneDoesNotResurrect(c *cluster) {
 	late := b.awaitTask(0, "t-1")
 	c.must("done", a.Done(c.ctx, a.take("t-1")))
 	for _, n := range []*node{a, b} {
-		_, err := n.Claim(c.ctx, late)
+		var err error
+		c.await("node "+n.name+" knows better than that the task is owned", func() bool {
+			_, err = n.Claim(c.ctx, late)
+			return !errors.Is(err, metafora.ErrClaimed)
+		})
 		c.wantError("claim by "+n.name+" of a task that is done", err, metafora.ErrNoTask, "t-1")
 		c.wantGone("t-1")
 	}
@@ -141,7 +145,7 @@ func claimAfterDoneDoesNotResurrect(c *cluster) {
 // Four nodes claim the same tasks again and again while the winners finish them:
 // each task is won once, and in the end none is left.
 func claimRacingDoneDoesNotResurrect(c *cluster) {
-	ids := numbered("t", 100)
+	ids := numbered("t", 50)
 	c.submitMany(ids)
 	var nodes []*node
 	for _, name := range []string{"a", "b", "c", "d"} {
@@ -156,7 +160,7 @@ func claimRacingDoneDoesNotResurrect(c *cluster) {
 			claim, err := n.Claim(c.ctx, task)
 			switch {
 			case errors.Is(err, metafora.ErrClaimed) && c.ctx.Err() == nil:
-				time.Sleep(time.Millisecond)
+				time.Sleep(20 * time.Millisecond)
 				continue
 			case errors.Is(err, metafora.ErrNoTask):
 				return nil
@@ -164,7 +168,7 @@ func claimRacingDoneDoesNotResurrect(c *cluster) {
 				return err
 			}
 			won[i]++
-			if err := n.Done(c.ctx, claim); err != nil {
+			if err := n.Done(c.ctx, claim); err != nil || won[i] > 1 {
 				return err
 			}
 		}
@@ -199,20 +203,20 @@ func claimOfEarlierSubmissionIsRefused(c *cluster) {
 	tasks := make(chan metafora.Task)
 	w := a.watchInto(tasks)
 	c.must("submit", c.client.SubmitTask(c.ctx, &job{id: "t-1", Text: "old"}))
-	var old metafora.Task
-	c.within("announcement of t-1", func() { old = <-tasks })
+	old := receive(c, "announcement of t-1", tasks)
 	c.submit("in the way")
 	a.awaitClaimable("in the way", true)
 	c.must("delete", c.client.DeleteTask(c.ctx, "t-1"))
 	c.must("submit", c.client.SubmitTask(c.ctx, &job{id: "t-1", Text: "new"}))
 	c.submit("marker")
 	a.awaitClaimable("marker", true)
+	c.grace()
 
 	_, err := a.Claim(c.ctx, old)
 	c.wantError("claim of an earlier submission", err, metafora.ErrNoTask, "t-1")
 	c.wantWaiting("t-1")
 
-	go a.note(tasks, w.done)
+	a.note(tasks, w)
 	fresh, _ := a.awaitTask(0, "t-1").(*job)
 	if fresh == nil || fresh.Text != "new" {
 		c.t.Fatalf("the new submission was announced as %s", jsonOf(c, fresh))

@@ -1,0 +1,57 @@
+package metafora
+
+import "time"
+
+// balance asks the Balancer which tasks to let go, and has them stopped.
+func (c *Consumer) balance() {
+	ids := c.balancer.Balance()
+	now := time.Now()
+	stopped := 0
+	c.mu.Lock()
+	for _, id := range ids {
+		if r := c.tasks[id]; r != nil && !r.returned && r.stopped.IsZero() {
+			c.stop(r, now)
+			stopped++
+		}
+	}
+	// What made the Balancer refuse them may have changed.
+	c.deferred.hasten(now)
+	c.rounds++
+	c.scheduleBalance(now)
+	c.mu.Unlock()
+	c.log.Debug("balanced", "stopped", stopped)
+	c.opts.observer.Balanced(stopped)
+}
+
+// scheduleBalance sets the time of the next regular round. The caller holds c.mu.
+func (c *Consumer) scheduleBalance(now time.Time) {
+	c.balanceAt = now.Add(c.jitter.around(c.opts.balanceInterval, "balance interval", c.rounds))
+}
+
+// balanceSoon brings the next round forward because the cluster changed. Changes
+// that follow until then are answered by the same round.
+func (c *Consumer) balanceSoon() {
+	c.mu.Lock()
+	soon := time.Now().Add(c.jitter.around(c.opts.balanceDelay, "balance delay", c.rounds))
+	c.balanceAt = earlier(c.balanceAt, soon)
+	c.mu.Unlock()
+	c.notify()
+}
+
+// balancerContext is what the Balancer sees of the Consumer.
+type balancerContext struct{ c *Consumer }
+
+// Node implements [BalancerContext].
+func (bc balancerContext) Node() string { return bc.c.Name() }
+
+// Count implements [BalancerContext].
+func (bc balancerContext) Count() int {
+	bc.c.mu.Lock()
+	defer bc.c.mu.Unlock()
+	return bc.c.keeping
+}
+
+// Tasks implements [BalancerContext].
+func (bc balancerContext) Tasks() []RunningTask {
+	return bc.c.runningTasks(func(r *running) bool { return r.stopped.IsZero() })
+}

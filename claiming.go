@@ -1,0 +1,214 @@
+package metafora
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// flight is a claim that was asked for and not answered yet. Consumer.mu guards
+// its fields once the claim is under way.
+type flight struct {
+	candidate
+	again Task // announced meanwhile; the newest one
+	// lost is the newest claim of the task that was lost meanwhile, which may
+	// be the one that is just being won, and lostCause says why.
+	lost      Claim
+	lostCause error
+}
+
+// consider decides what to do with an announced task.
+func (c *Consumer) consider(t Task) {
+	id, now := t.ID(), time.Now()
+	if c.takesPlace(t, id, now) {
+		return
+	}
+	c.offer(candidate{task: t, announced: now})
+}
+
+// takesPlace gives t to whoever has its ID already, and reports whether there is
+// such. On a frozen node, all tasks wait.
+func (c *Consumer) takesPlace(t Task, id string, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.tasks[id]; r != nil {
+		// The broker may have given up on a claim that still has a handler
+		// here. Running the task twice is as wrong as forgetting it.
+		r.again = t
+		return true
+	}
+	if f := c.flights[id]; f != nil {
+		f.again = t
+		return true
+	}
+	if c.deferred.announced(t, now) {
+		return true
+	}
+	if c.frozen {
+		c.deferred.add(candidate{task: t, announced: now}, now, DeferredByFreeze)
+		return true
+	}
+	return false
+}
+
+// reconsider takes up the deferred task that is due first.
+func (c *Consumer) reconsider(now time.Time) {
+	c.mu.Lock()
+	d := c.deferred.first()
+	if d == nil || d.due.After(now) {
+		c.mu.Unlock()
+		return
+	}
+	c.deferred.remove(d)
+	c.mu.Unlock()
+	if d.task == nil {
+		return
+	}
+	if !c.coord.Claimable(d.id) {
+		// It is announced again should it become claimable.
+		c.log.Debug("deferred task is gone or owned", "task", d.id)
+		return
+	}
+	c.offer(d.candidate)
+}
+
+// offer asks the Balancer whether to claim a task now.
+func (c *Consumer) offer(cand candidate) {
+	until, ok := c.balancer.CanClaim(cand.task)
+	if !ok {
+		until = later(until, time.Now().Add(minDeferral))
+		c.log.Debug("task refused by the balancer", "task", cand.task.ID(), "until", until)
+		c.mu.Lock()
+		c.deferred.add(cand, until, DeferredByBalancer)
+		c.mu.Unlock()
+		c.opts.observer.Refused(cand.task, until)
+		return
+	}
+	f := &flight{candidate: cand}
+	c.mu.Lock()
+	c.flights[cand.task.ID()] = f
+	c.keeping++
+	c.mu.Unlock()
+	c.loops.Go(func() { c.claim(f) })
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// claim asks the broker for a task, and has it run if the claim is won.
+func (c *Consumer) claim(f *flight) {
+	asked := time.Now()
+	claim, err := c.coord.Claim(c.brokerCtx, f.task)
+	result := claimResult(err)
+	c.opts.observer.Claimed(f.task, result, time.Since(asked))
+	if result != ClaimWon {
+		c.claimFailed(f, result, err)
+		return
+	}
+	c.log.Debug("task claimed", "task", claim.TaskID, "fence", claim.Fence)
+	c.startTask(f, claim)
+}
+
+func claimResult(err error) ClaimResult {
+	switch {
+	case err == nil:
+		return ClaimWon
+	case errors.Is(err, ErrClaimed):
+		return ClaimLost
+	case errors.Is(err, ErrNoTask):
+		return ClaimGone
+	}
+	return ClaimFailed
+}
+
+func (c *Consumer) claimFailed(f *flight, result ClaimResult, err error) {
+	id := f.task.ID()
+	retry := result == ClaimFailed && !errors.Is(err, ErrClosed) && c.brokerCtx.Err() == nil
+	if retry {
+		f.failures++
+		c.log.Warn("claim failed", "task", id, "failures", f.failures, "error", err)
+	} else {
+		c.log.Debug("task not claimed", "task", id, "error", err)
+	}
+	defer c.notify()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.flights, id)
+	c.keeping--
+	now := time.Now()
+	next := f.candidate
+	if f.again != nil {
+		next.task = f.again
+	}
+	switch {
+	case retry:
+		c.deferred.add(next, now.Add(c.retry.delay("claim "+id, f.failures)), DeferredByError)
+	case f.again != nil:
+		// The answer may be about the task as it was before.
+		c.deferred.add(candidate{task: f.again, announced: now}, now, DeferredByRun)
+	}
+}
+
+// startTask makes the handler of a claimed task and starts it.
+func (c *Consumer) startTask(f *flight, claim Claim) {
+	ctx, cancel := context.WithCancelCause(ContextWithClaim(c.handlerCtx, claim, c.lease))
+	r := &running{task: f.task, claim: claim, cancel: cancel}
+	if c.unwanted(f, claim) {
+		c.launch(ctx, f, r, verdict(false))
+		return
+	}
+	h := Handler(verdict(true))
+	// Deferred, so that whatever the function does, even runtime.Goexit, the
+	// claim is not left without a handler.
+	defer func() { c.launch(ctx, f, r, h) }()
+	defer c.catchPanic(claim, "handler function panicked")
+	made := c.newHandler(f.task)
+	if made == nil {
+		c.log.Error("handler function returned nil, which counts as done", "task", claim.TaskID)
+		return
+	}
+	h = made
+}
+
+// unwanted reports whether there is no point in a handler for a claim just won.
+func (c *Consumer) unwanted(f *flight, claim Claim) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining || f.lost == claim
+}
+
+// launch gives the place of a flight to its handler and starts it.
+func (c *Consumer) launch(ctx context.Context, f *flight, r *running, h Handler) {
+	now := time.Now()
+	r.handler, r.started = h, now
+	c.opts.observer.Running(r.claim, now.Sub(f.announced))
+
+	c.mu.Lock()
+	delete(c.flights, r.claim.TaskID)
+	c.tasks[r.claim.TaskID] = r
+	r.again = f.again
+	lost, cause := f.lost == r.claim, f.lostCause
+	c.handlers.Add(1)
+	if c.draining && !lost {
+		c.stop(r, now)
+	}
+	c.mu.Unlock()
+
+	if lost {
+		c.lose(r.claim, cause)
+	}
+	// A fresh goroutine: this one's stack has grown, and would stay so for as
+	// long as the task runs.
+	go c.runTask(ctx, r)
+	c.notify()
+}
+
+// verdict is the Handler of a claimed task that no handler is to run.
+type verdict bool
+
+func (v verdict) Run(context.Context) bool { return bool(v) }
+func (verdict) Stop()                      {}
