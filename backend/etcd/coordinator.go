@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,14 +108,14 @@ func (c *Coordinator) Init(ctx context.Context, cc metafora.CoordinatorContext) 
 	c.cc = cc
 	s, err := c.joinWithin(ctx, c.opts.NameWait)
 	if err != nil {
-		return err
+		return cmp.Or(c.usable(ctx), err)
 	}
 	feeds := c.feeds()
 	for _, f := range feeds {
 		if err := f.list(ctx); err != nil {
 			s.cancel(metafora.ErrLeaseLost)
 			c.revoke(ctx, s)
-			return fmt.Errorf("node %q: %w", c.name, err)
+			return cmp.Or(c.usable(ctx), fmt.Errorf("node %q: %w", c.name, err))
 		}
 	}
 	c.session.Store(s)
@@ -145,12 +146,13 @@ func (c *Coordinator) joinWithin(ctx context.Context, wait time.Duration) (*sess
 
 // Watch implements metafora.Coordinator.
 func (c *Coordinator) Watch(ctx context.Context, tasks chan<- metafora.Task) error {
+	c.tasks.announceAll()
 	for {
-		if c.ctx.Err() != nil {
-			return context.Cause(c.ctx)
-		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && c.ctx.Err() == nil {
 			return nil
+		}
+		if err := c.usable(ctx); err != nil {
+			return err
 		}
 		id, props, submission, ok := c.tasks.nextWaiting()
 		if !ok {
@@ -198,11 +200,12 @@ func (c *Coordinator) NodeTaskCount(node string) int {
 
 // usable returns an error when the Coordinator was closed or ctx has ended.
 func (c *Coordinator) usable(ctx context.Context) error {
-	if c.ctx.Err() != nil {
-		return context.Cause(c.ctx)
+	cause := context.Cause(c.ctx)
+	if cause == nil {
+		cause = context.Cause(ctx)
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if cause != nil {
+		return fmt.Errorf("node %q: %w", c.name, cause)
 	}
 	return nil
 }

@@ -97,27 +97,23 @@ func (x *index) reset(kvs []*keyValue, rev int64) (fx effects) {
 	defer x.mu.Unlock()
 	first := x.rev == 0
 	listed := make(map[string]struct{}, len(kvs))
+	var touched []string
 	repaired := 0
 	for _, kv := range kvs {
 		key := string(kv.Key)
 		listed[key] = struct{}{}
 		if id, changed := x.put(key, kv); changed {
+			touched = append(touched, id)
 			if !first && kv.ModRevision <= x.rev {
 				repaired++
 			}
-			x.settle(id, &fx, true)
 		}
-	}
-	if first {
-		x.rev = rev
-		return fx
 	}
 	missing := func(key string, known, since int64) bool {
 		_, ok := listed[key]
 		return known != 0 && !ok && since <= rev
 	}
-	for _, id := range sortedKeys(x.tasks) {
-		e := x.tasks[id]
+	for id, e := range x.tasks {
 		taskGone := missing(x.keys.task(id), e.submission, e.taskRev)
 		ownerGone := missing(x.keys.owner(id), e.fence, e.ownerRev)
 		if taskGone {
@@ -126,9 +122,14 @@ func (x *index) reset(kvs []*keyValue, rev int64) (fx effects) {
 		if ownerGone {
 			x.setOwner(e, "", 0, rev)
 		}
-		if (taskGone || ownerGone) && rev <= x.rev {
-			repaired++
+		if taskGone || ownerGone {
+			touched = append(touched, id)
+			if rev <= x.rev {
+				repaired++
+			}
 		}
+	}
+	for _, id := range x.bySubmission(touched) {
 		x.settle(id, &fx, true)
 	}
 	if repaired > 0 {
@@ -285,6 +286,37 @@ func (x *index) nextWaiting() (id string, props []byte, submission int64, ok boo
 	}
 	x.waiting = nil
 	return "", nil, 0, false
+}
+
+// announceAll queues what an earlier Watch has announced and is still claimable.
+func (x *index) announceAll() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var ids []string
+	for id, e := range x.tasks {
+		if e.claimable() && e.announced {
+			ids = append(ids, id)
+		}
+	}
+	var none effects
+	for _, id := range x.bySubmission(ids) {
+		x.tasks[id].announced = false
+		x.settle(id, &none, false)
+	}
+}
+
+// bySubmission sorts the IDs of tasks.
+func (x *index) bySubmission(ids []string) []string {
+	submission := func(id string) int64 {
+		if e := x.tasks[id]; e != nil {
+			return e.submission
+		}
+		return 0
+	}
+	slices.SortFunc(ids, func(a, b string) int {
+		return cmp.Or(cmp.Compare(submission(a), submission(b)), cmp.Compare(a, b))
+	})
+	return slices.Compact(ids)
 }
 
 // setAnnounced notes that t is about to be announced, or with a nil t that the

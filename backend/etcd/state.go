@@ -15,9 +15,9 @@ import (
 
 // storedState is what the node knows of the stored state of a task it holds.
 type storedState struct {
-	known bool
-	rev   int64  // the key's mod revision, 0 without a state
-	value []byte // until it is loaded
+	rev     int64  // the key's mod revision, 0 without a state
+	fetched bool   // with the claim, and not loaded since
+	value   []byte // what was fetched, nil without a state
 }
 
 // prefetchOps fetch the state and the pending command of a task along with a
@@ -35,9 +35,9 @@ func (c *Coordinator) prefetched(h *holding, out outcome) {
 		return
 	}
 	c.orders.claimed(h.claim.TaskID, out.kv(2), out.rev)
-	h.state.known = true
+	h.state = storedState{fetched: true}
 	if kv := out.kv(1); kv != nil {
-		h.state.rev, h.state.value = kv.ModRevision, kv.Value
+		h.state.rev, h.state.value = kv.ModRevision, valueOf(kv)
 	}
 }
 
@@ -100,10 +100,15 @@ func (c *Coordinator) loadState(ctx context.Context, claim metafora.Claim) ([]by
 	}
 	kv := out.kv(0)
 	c.tasks.setState(h, kv)
+	return valueOf(kv), nil
+}
+
+// valueOf returns the value of a key, which may be empty, or nil without a key.
+func valueOf(kv *keyValue) []byte {
 	if kv == nil {
-		return nil, nil
+		return nil
 	}
-	return kv.Value, nil
+	return append([]byte{}, kv.Value...)
 }
 
 // Store implements statemachine.StateStore. The write compares the revision of
@@ -184,7 +189,7 @@ func (c *Client) State(ctx context.Context, id string) (statemachine.State, erro
 	if len(resp.Kvs) == 0 {
 		return decodeState(id, nil)
 	}
-	return decodeState(id, resp.Kvs[0].Value)
+	return decodeState(id, valueOf(resp.Kvs[0]))
 }
 
 // held finds the holding of a claim that is not known to be lost.
@@ -205,8 +210,8 @@ func (x *index) held(claim metafora.Claim) (*holding, error) {
 func (x *index) takeState(h *holding) (value []byte, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	value, ok = h.state.value, h.state.known && (h.state.rev == 0 || h.state.value != nil)
-	h.state.value = nil
+	value, ok = h.state.value, h.state.fetched
+	h.state.value, h.state.fetched = nil, false
 	return value, ok
 }
 
@@ -219,7 +224,7 @@ func (x *index) stateRev(h *holding) int64 {
 func (x *index) setState(h *holding, kv *keyValue) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	h.state = storedState{known: true}
+	h.state = storedState{}
 	if kv != nil {
 		h.state.rev = kv.ModRevision
 	}

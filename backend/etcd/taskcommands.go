@@ -94,7 +94,7 @@ func (o *orders) put(id string, kv *keyValue) []badOrder {
 	if kv.ModRevision <= o.pending[id].rev {
 		return nil
 	}
-	o.pending[id] = order{rev: kv.ModRevision, value: kv.Value}
+	o.pending[id] = order{rev: kv.ModRevision, value: valueOf(kv)}
 	return o.offer(id)
 }
 
@@ -147,7 +147,7 @@ func (o *orders) claimed(id string, kv *keyValue, rev int64) {
 	if rev < o.pending[id].rev {
 		return
 	}
-	o.pending[id] = order{rev: rev, value: kv.GetValue()}
+	o.pending[id] = order{rev: rev, value: valueOf(kv)}
 }
 
 // handled notes that a command was removed from etcd, unless a newer one has
