@@ -126,9 +126,10 @@ func releasedTasksAreAnnouncedToAllNodes(c *cluster) {
 func tasksOfDeadNodesAreAnnounced(c *cluster) {
 	ids := numbered("t", 5)
 	c.submit(ids...)
-	a := c.join("a", c.shortLived())
+	a, b := c.join("a", c.shortLived()), c.join("b", NodeOptions{})
+	b.awaitTasks(0, ids)
 	claims := a.takeAll(ids)
-	b := c.join("b", NodeOptions{})
+	b.awaitClaimable(ids[4], false)
 	mark := c.journal.mark()
 	c.kill(a)
 	b.awaitTasks(mark, ids)
@@ -204,7 +205,7 @@ func watchKeepsUpWithASlowReceiver(c *cluster) {
 	}
 
 	c.must("release", b.Release(c.ctx, held))
-	go a.note(tasks, w.done)
+	a.note(tasks, w)
 	a.awaitTasks(0, ids[100:])
 	if _, err := a.Claim(c.ctx, metafora.NewTask(ids[299])); err != nil {
 		c.t.Fatalf("claim: %v", err)

@@ -85,23 +85,13 @@ func closeEndsWatch(c *cluster) {
 func closeEndsCommand(c *cluster) {
 	a := c.join("node-a", NodeOptions{})
 	ended := make(chan error, 1)
-	go func() {
+	c.background.Go(func() {
 		_, err := a.Command(c.ctx)
 		ended <- err
-	}()
+	})
 	c.grace()
 	c.must("close", a.close())
-	c.within("Command during Close", func() {
-		c.wantErrorLater("Command ended by Close", <-ended, metafora.ErrClosed)
-	})
-}
-
-// wantErrorLater is wantError for goroutines other than the check's, which must
-// not end it.
-func (c *cluster) wantErrorLater(what string, err, target error) {
-	if !errors.Is(err, target) {
-		c.t.Errorf("%s: error %v, want one that wraps %q", what, err, target)
-	}
+	c.wantError("Command ended by Close", receive(c, "the end of Command", ended), metafora.ErrClosed, "node-a")
 }
 
 func callsAfterCloseSayClosed(c *cluster) {
@@ -119,9 +109,9 @@ func callsAfterCloseSayClosed(c *cluster) {
 		"Command":      func() error { _, err := a.Command(c.ctx); return err },
 		"SetAccepting": func() error { return a.SetAccepting(c.ctx, false) },
 	} {
-		c.within(what+" after Close", func() {
-			c.wantErrorLater(what+" after Close", call(), metafora.ErrClosed)
-		})
+		var err error
+		c.within(what+" after Close", func() { err = call() })
+		c.wantError(what+" after Close", err, metafora.ErrClosed, "node-a", "t-1", "t-2")
 	}
 	a.Claimable("t-2")
 	c.wantOwner(claim)
@@ -135,11 +125,11 @@ func closeLeavesTheCluster(c *cluster) {
 	b.awaitNodes("a", "b")
 	mark := c.journal.mark()
 	c.must("close", a.close())
+	if nodes, err := c.client.Nodes(c.ctx); err != nil || len(nodes) != 1 {
+		c.t.Fatalf("nodes are %+v (error %v) right after Close, want b", nodes, err)
+	}
 	b.awaitNodes("b")
 	c.awaitEvent(mark, "ClusterChanged when a node left", b.said(changed))
-	if nodes, err := c.client.Nodes(c.ctx); err != nil || len(nodes) != 1 {
-		c.t.Fatalf("nodes are %+v (error %v), want b", nodes, err)
-	}
 }
 
 // "It releases no task: claims that are still held end with the lease, and are

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,15 +24,37 @@ type cluster struct {
 	journal *journal
 	opened  int    // how many Coordinators were made
 	missing string // what the harness lacks for this check, if anything
+
+	background sync.WaitGroup // the goroutines that the check started
 }
 
 func newCluster(t *testing.T, h Harness) *cluster {
 	t.Helper()
 	// A call that never returns fails its check instead of hanging the suite.
-	ctx, cancel := context.WithTimeout(t.Context(), 4*h.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*(h.Patience+h.Grace))
 	t.Cleanup(cancel)
-	b := h.NewBroker(t)
-	return &cluster{Broker: b, t: t, h: h, ctx: ctx, client: b.NewClient(t), journal: &journal{}}
+	return clusterOf(t, h, ctx, h.NewBroker(t))
+}
+
+func clusterOf(t *testing.T, h Harness, ctx context.Context, b Broker) *cluster {
+	c := &cluster{Broker: b, t: t, h: h, ctx: ctx, client: b.NewClient(t), journal: &journal{}}
+	t.Cleanup(c.reap)
+	return c
+}
+
+// reap waits for the goroutines of a check whose context has ended and whose
+// nodes are closed. A failed check leaves some.
+func (c *cluster) reap() {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.background.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(c.h.Patience):
+		c.t.Error("calls have not returned although their context ended and their node was closed")
+	}
 }
 
 // need skips the check unless the harness offers what it needs.
@@ -75,15 +98,28 @@ func (c *cluster) awaitEvent(mark int, what string, match func(event) bool) even
 func (c *cluster) within(what string, f func()) {
 	c.t.Helper()
 	done := make(chan struct{})
-	go func() {
+	c.background.Go(func() {
 		defer close(done)
 		f()
-	}()
+	})
 	select {
 	case <-done:
 	case <-time.After(c.h.Patience):
 		c.t.Fatalf("has not returned: %s", what)
 	}
+}
+
+// receive returns the next value of a channel, or fails the check when the
+// harness's patience ends.
+func receive[T any](c *cluster, what string, from <-chan T) T {
+	c.t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(c.h.Patience):
+		c.t.Fatalf("has not come: %s", what)
+	}
+	panic("unreachable")
 }
 
 // grace lets happen what must not happen.

@@ -98,20 +98,19 @@ func commandsWaitForTheNode(c *cluster) {
 	c.grace()
 	a.wantCommand(metafora.Freeze())
 
-	waiting := make(chan metafora.Command)
-	go func() {
-		defer close(waiting)
-		if cmd, err := a.command(); err == nil {
-			waiting <- cmd
-		}
-	}()
+	var late metafora.Command
+	var err error
+	returned := make(chan struct{})
+	c.background.Go(func() {
+		defer close(returned)
+		late, err = a.Command(c.ctx)
+	})
 	c.grace()
 	c.command("a", metafora.Drain())
-	c.within("Command that was called before there was one", func() {
-		if cmd := <-waiting; cmd.Name != metafora.CommandDrain {
-			c.t.Errorf("got the command %+v, want drain", cmd)
-		}
-	})
+	receive(c, "the end of Command, which was called before there was one", returned)
+	if err != nil || late.Name != metafora.CommandDrain {
+		c.t.Fatalf("got the command %+v (error %v), want drain", late, err)
+	}
 }
 
 // "each is returned once", also to a restarted node.

@@ -134,7 +134,7 @@ func compactionWhileATaskWaitsToBeReceived(c *cluster) {
 	c.submit(ids[10:]...)
 	c.Faults.Compact(c.t)
 	a.awaitClaimable(ids[49], true)
-	go a.note(tasks, w.done)
+	a.note(tasks, w)
 	a.awaitTasks(0, ids)
 }
 

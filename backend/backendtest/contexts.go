@@ -35,17 +35,15 @@ func contextEndsCommand(c *cluster) {
 	a := c.join("a", NodeOptions{})
 	ctx, cancel := context.WithCancel(c.ctx)
 	ended := make(chan error, 1)
-	go func() {
+	c.background.Go(func() {
 		_, err := a.Command(ctx)
 		ended <- err
-	}()
+	})
 	c.grace()
 	cancel()
-	c.within("Command of an ended context", func() {
-		if <-ended == nil {
-			c.t.Error("Command of an ended context returned no error")
-		}
-	})
+	if receive(c, "the end of Command", ended) == nil {
+		c.t.Fatal("Command of an ended context returned no error")
+	}
 	c.command("a", metafora.Freeze())
 	a.wantCommand(metafora.Freeze())
 }

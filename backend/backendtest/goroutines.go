@@ -25,17 +25,15 @@ func (g goroutineGroup) do(f func()) {
 }
 
 // left returns the stacks of the group's goroutines that run code of c's
-// package, after giving those that are about to end the time to do so. Those of
-// a client library that c shares with others are none of its own.
-func (g goroutineGroup) left(c metafora.Coordinator, grace time.Duration) string {
+// package, after giving those that are at their very end the time to get there.
+// Those of a client library that c shares with others are none of its own.
+func (g goroutineGroup) left(c metafora.Coordinator) string {
 	pkg := packageOf(c)
-	deadline := time.Now().Add(grace)
-	for {
-		stacks := g.stacks(pkg)
-		if stacks == "" || time.Now().After(deadline) {
+	for wait := 5 * time.Millisecond; ; wait *= 2 {
+		time.Sleep(wait) // also since one that never ran has no stack yet
+		if stacks := g.stacks(pkg); stacks == "" || wait > time.Second {
 			return stacks
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -192,12 +192,8 @@ func invalidNodeNamesAreRefused(c *cluster) {
 // other way round, be it tasks, claims, nodes or commands of the same names.
 func namespacesStayApart(c *cluster) {
 	c.need("Extend", c.Extend != nil)
-	longer := *c
-	longer.Broker = c.Extend(c.t, "b")
-	longer.client = longer.NewClient(c.t)
-	longer.journal = &journal{}
-
-	for _, cl := range []*cluster{c, &longer} {
+	longer := clusterOf(c.t, c.h, c.ctx, c.Extend(c.t, "b"))
+	for _, cl := range []*cluster{c, longer} {
 		cl.submit("same")
 	}
 	c.submit("mine")
@@ -213,7 +209,7 @@ func namespacesStayApart(c *cluster) {
 		command string
 	}{
 		{c, a, []string{"mine", "same"}, metafora.CommandFreeze},
-		{&longer, b, []string{"/mine", "b/mine", "same"}, metafora.CommandDrain},
+		{longer, b, []string{"/mine", "b/mine", "same"}, metafora.CommandDrain},
 	} {
 		infos, err := want.client.Tasks(c.ctx)
 		c.must("list tasks", err)

@@ -149,7 +149,7 @@ func acceptingIsSeenByAll(c *cluster) {
 		}
 		listed, err := c.client.Nodes(c.ctx)
 		c.must("list nodes", err)
-		if listed[0].Accepting != accepting || !listed[1].Accepting {
+		if len(listed) != 2 || listed[0].Accepting != accepting || !listed[1].Accepting {
 			c.t.Fatalf("the client sees %+v, want accepting of node a to be %t", listed, accepting)
 		}
 	}

@@ -84,7 +84,7 @@ func (n *node) finish() {
 			t.Errorf("node %q: Close: %v", n.name, err)
 		}
 	})
-	if left := n.goroutines.left(n.Coordinator, n.c.h.Grace); left != "" {
+	if left := n.goroutines.left(n.Coordinator); left != "" {
 		t.Errorf("node %q: goroutines are left after Close:\n%s", n.name, left)
 	}
 	if late := n.late.Load(); late > 0 {
@@ -116,9 +116,9 @@ type watching struct {
 func (n *node) watchInto(tasks chan metafora.Task) *watching {
 	ctx, cancel := context.WithCancel(n.c.ctx)
 	w := &watching{cancel: cancel, done: make(chan struct{})}
-	go n.goroutines.do(func() {
+	n.c.background.Go(func() {
 		defer close(w.done)
-		w.err = n.Watch(ctx, tasks)
+		n.goroutines.do(func() { w.err = n.Watch(ctx, tasks) })
 	})
 	n.c.t.Cleanup(cancel)
 	return w
@@ -128,19 +128,22 @@ func (n *node) watchInto(tasks chan metafora.Task) *watching {
 func (n *node) watch() *watching {
 	tasks := make(chan metafora.Task)
 	w := n.watchInto(tasks)
-	go n.note(tasks, w.done)
+	n.note(tasks, w)
 	return w
 }
 
-func (n *node) note(tasks <-chan metafora.Task, done <-chan struct{}) {
-	for {
-		select {
-		case t := <-tasks:
-			n.c.journal.add(event{kind: announced, node: n, id: t.ID(), task: t})
-		case <-done:
-			return
+// note notes, in the background, what a Watch announces.
+func (n *node) note(tasks <-chan metafora.Task, w *watching) {
+	n.c.background.Go(func() {
+		for {
+			select {
+			case t := <-tasks:
+				n.c.journal.add(event{kind: announced, node: n, id: t.ID(), task: t})
+			case <-w.done:
+				return
+			}
 		}
-	}
+	})
 }
 
 // stop ends Watch and returns its result.
@@ -153,7 +156,7 @@ func (w *watching) stop(c *cluster) error {
 // wait waits until Watch returns and returns its result.
 func (w *watching) wait(c *cluster) error {
 	c.t.Helper()
-	c.within("Watch", func() { <-w.done })
+	receive(c, "the end of Watch", w.done)
 	return w.err
 }
 
@@ -181,19 +184,17 @@ func (n *node) awaitTask(mark int, id string) metafora.Task {
 // awaitTasks waits until all these tasks were announced to this node since mark.
 func (n *node) awaitTasks(mark int, ids []string) {
 	n.c.t.Helper()
-	missing := len(ids)
+	missing := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		missing[id] = true
+	}
 	n.c.await(fmt.Sprintf("%d tasks, %q and so on, are announced to node %q", len(ids), ids[0], n.name), func() bool {
-		seen := make(map[string]bool)
-		for _, e := range n.c.journal.since(mark, n.said(announced)) {
-			seen[e.id] = true
+		from := mark
+		mark = n.c.journal.mark()
+		for _, e := range n.c.journal.since(from, n.said(announced)) {
+			delete(missing, e.id)
 		}
-		missing = 0
-		for _, id := range ids {
-			if !seen[id] {
-				missing++
-			}
-		}
-		return missing == 0
+		return len(missing) == 0
 	})
 }
 

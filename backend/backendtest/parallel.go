@@ -25,6 +25,6 @@ func (c *cluster) race(n int, f func(i int) error) []error {
 		})
 	}
 	close(start)
-	c.within("concurrent calls", wg.Wait)
+	c.within("concurrent calls", wg.Wait) // which reap waits for, too
 	return errs
 }

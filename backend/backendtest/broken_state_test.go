@@ -1,0 +1,265 @@
+package backendtest_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/backendtest"
+	"github.com/metafora-go/metafora/backend/memory"
+	"github.com/metafora-go/metafora/statemachine"
+)
+
+func stateFlaws() []flaw {
+	return []flaw{
+		{
+			"a state is stored without asking for the claim",
+			[]string{"state/StoreOfLostClaim", "state/StoreOfEndedClaim", "state/StoreAfterLeaseLost"},
+			flawedStores(func(b *memory.Broker, s statemachine.StateStore) statemachine.StateStore { return storesAnything{s, b} }),
+		},
+		{
+			"a corrupt state is taken for none",
+			[]string{"state/Corrupt"},
+			flawedStores(func(_ *memory.Broker, s statemachine.StateStore) statemachine.StateStore { return ignoresCorruption{s} }),
+		},
+		{
+			"the errors of a state are not stored",
+			[]string{"state/RoundTrip"},
+			flawedStores(func(_ *memory.Broker, s statemachine.StateStore) statemachine.StateStore { return forgetsErrors{s} }),
+		},
+		{
+			"a handled command stays",
+			[]string{"state/HandledIsRemoved"},
+			flawedStores(func(_ *memory.Broker, s statemachine.StateStore) statemachine.StateStore { return keepsHandled{s} }),
+		},
+		{"a state outlives its submission", []string{"state/NotOfEarlierSubmission"}, installStateOutlivesTask},
+		{"a task command outlives its submission", []string{"taskcommands/NotOfEarlierSubmission"}, installCommandOutlivesTask},
+		{
+			"any task command is handled",
+			[]string{"taskcommands/HandledUnlessReplaced"},
+			flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener { return handlesAny{l} }),
+		},
+		{
+			"a task command is handled by whoever asks",
+			[]string{"taskcommands/HandledOfLostClaim"},
+			flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener { return handledByAnyone{l} }),
+		},
+		{
+			"a pending task command is not delivered",
+			[]string{
+				"taskcommands/WaitForTheTask", "taskcommands/OverHandOver", "taskcommands/ToTheNextListener",
+			},
+			flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener { return skipsPending{l} }),
+		},
+		{
+			"the channel is closed by stop",
+			[]string{"taskcommands/ChannelIsNeverClosed"},
+			flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener { return closesChannel{l} }),
+		},
+		{
+			"any message can be sent to any task",
+			[]string{"taskcommands/UnknownTask", "taskcommands/InvalidAreRefused"},
+			func(b *memory.Broker, broker *backendtest.Broker) {
+				broker.NewCommander = func(testing.TB) statemachine.Commander { return sendsAnything{b.Client()} }
+			},
+		},
+	}
+}
+
+func flawedStores(wrap func(*memory.Broker, statemachine.StateStore) statemachine.StateStore) func(*memory.Broker, *backendtest.Broker) {
+	return func(b *memory.Broker, broker *backendtest.Broker) {
+		correct := broker.NewStateStore
+		broker.NewStateStore = func(t testing.TB, c metafora.Coordinator) statemachine.StateStore {
+			return wrap(b, correct(t, c))
+		}
+	}
+}
+
+func flawedListeners(wrap func(statemachine.CommandListener) statemachine.CommandListener) func(*memory.Broker, *backendtest.Broker) {
+	return func(_ *memory.Broker, broker *backendtest.Broker) {
+		correct := broker.NewListener
+		broker.NewListener = func(t testing.TB, c metafora.Coordinator) statemachine.CommandListener {
+			return wrap(correct(t, c))
+		}
+	}
+}
+
+type storesAnything struct {
+	statemachine.StateStore
+	b *memory.Broker
+}
+
+func (s storesAnything) Store(ctx context.Context, c metafora.Claim, state statemachine.State, handled uint64) error {
+	err := s.StateStore.Store(ctx, c, state, handled)
+	if errors.Is(err, metafora.ErrNotOwner) {
+		var value []byte
+		value, err = json.Marshal(state)
+		s.b.PutRawState(c.TaskID, value)
+	}
+	return err
+}
+
+type ignoresCorruption struct{ statemachine.StateStore }
+
+func (s ignoresCorruption) Load(ctx context.Context, c metafora.Claim) (statemachine.State, error) {
+	state, err := s.StateStore.Load(ctx, c)
+	if errors.Is(err, statemachine.ErrCorruptState) {
+		err = statemachine.ErrNoState
+	}
+	return state, err
+}
+
+type forgetsErrors struct{ statemachine.StateStore }
+
+func (s forgetsErrors) Load(ctx context.Context, c metafora.Claim) (statemachine.State, error) {
+	state, err := s.StateStore.Load(ctx, c)
+	state.Errors = nil
+	return state, err
+}
+
+type keepsHandled struct{ statemachine.StateStore }
+
+func (s keepsHandled) Store(ctx context.Context, c metafora.Claim, state statemachine.State, _ uint64) error {
+	return s.StateStore.Store(ctx, c, state, 0)
+}
+
+// installStateOutlivesTask keeps the state of an ID when it is submitted anew.
+func installStateOutlivesTask(b *memory.Broker, broker *backendtest.Broker) {
+	flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return keepsStates{cl, b} })(b, broker)
+}
+
+type keepsStates struct {
+	*memory.Client
+	b *memory.Broker
+}
+
+func (cl keepsStates) SubmitTasks(ctx context.Context, ts []metafora.Task) error {
+	states := make(map[string]statemachine.State)
+	for _, t := range ts {
+		if t == nil {
+			continue
+		}
+		if state, err := cl.State(ctx, t.ID()); err == nil {
+			states[t.ID()] = state
+		}
+	}
+	err := cl.Client.SubmitTasks(ctx, ts)
+	for id, state := range states {
+		if value, err := json.Marshal(state); err == nil {
+			cl.b.PutRawState(id, value)
+		}
+	}
+	return err
+}
+
+// installCommandOutlivesTask sends the last command of an ID again when the ID
+// is submitted anew.
+func installCommandOutlivesTask(b *memory.Broker, broker *backendtest.Broker) {
+	r := &remembersCommands{Client: b.Client(), sent: make(map[string]statemachine.Message)}
+	broker.NewClient = func(testing.TB) metafora.Client { return r }
+	broker.NewCommander = func(testing.TB) statemachine.Commander { return r }
+}
+
+type remembersCommands struct {
+	*memory.Client
+	mu   sync.Mutex // guards sent
+	sent map[string]statemachine.Message
+}
+
+func (r *remembersCommands) Send(ctx context.Context, id string, m statemachine.Message) error {
+	err := r.Client.Send(ctx, id, m)
+	if err == nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.sent[id] = m
+	}
+	return err
+}
+
+func (r *remembersCommands) SubmitTask(ctx context.Context, t metafora.Task) error {
+	err := r.Client.SubmitTask(ctx, t)
+	if err == nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if m, ok := r.sent[t.ID()]; ok {
+			return r.Client.Send(ctx, t.ID(), m)
+		}
+	}
+	return err
+}
+
+// pending takes a look at the command that is pending.
+func pending(l statemachine.CommandListener, c metafora.Claim) (statemachine.Command, bool) {
+	commands, stop := l.Listen(c)
+	defer stop()
+	select {
+	case cmd := <-commands:
+		return cmd, true
+	default:
+		return statemachine.Command{}, false
+	}
+}
+
+type handlesAny struct{ statemachine.CommandListener }
+
+func (l handlesAny) Handled(ctx context.Context, c metafora.Claim, id uint64) error {
+	if cmd, ok := pending(l.CommandListener, c); ok {
+		id = cmd.ID
+	}
+	return l.CommandListener.Handled(ctx, c, id)
+}
+
+type handledByAnyone struct{ statemachine.CommandListener }
+
+func (l handledByAnyone) Handled(ctx context.Context, c metafora.Claim, id uint64) error {
+	if err := l.CommandListener.Handled(ctx, c, id); !errors.Is(err, metafora.ErrNotOwner) {
+		return err
+	}
+	return nil
+}
+
+type skipsPending struct{ statemachine.CommandListener }
+
+func (l skipsPending) Listen(c metafora.Claim) (<-chan statemachine.Command, func()) {
+	commands, stop := l.CommandListener.Listen(c)
+	select {
+	case <-commands:
+	default:
+	}
+	return commands, stop
+}
+
+type closesChannel struct{ statemachine.CommandListener }
+
+func (l closesChannel) Listen(c metafora.Claim) (<-chan statemachine.Command, func()) {
+	inner, stop := l.CommandListener.Listen(c)
+	commands, stopped := make(chan statemachine.Command, 1), make(chan struct{})
+	go func() {
+		defer close(commands)
+		for {
+			select {
+			case cmd := <-inner:
+				select {
+				case commands <- cmd:
+				case <-stopped:
+				}
+			case <-stopped:
+				return
+			}
+		}
+	}()
+	return commands, func() {
+		stop()
+		close(stopped)
+	}
+}
+
+type sendsAnything struct{ *memory.Client }
+
+func (s sendsAnything) Send(ctx context.Context, id string, m statemachine.Message) error {
+	_ = s.Client.Send(ctx, id, m)
+	return nil
+}

@@ -1,0 +1,106 @@
+package backendtest_test
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/backendtest"
+	"github.com/metafora-go/metafora/backend/memory"
+)
+
+// flaw is one way in which a backend can break the contract, and the checks that
+// must catch it.
+type flaw struct {
+	name     string
+	caughtBy []string
+	// install makes a correct broker flawed.
+	install func(b *memory.Broker, broker *backendtest.Broker)
+}
+
+func flaws() []flaw {
+	return slices.Concat(watchFlaws(), claimFlaws(), lostFlaws(), nodeFlaws(), clientFlaws(), commandFlaws(), stateFlaws())
+}
+
+// flawedNodes makes a flaw of what turns a correct Coordinator into a flawed one.
+func flawedNodes(wrap func(*memory.Broker, *memory.Coordinator) metafora.Coordinator) func(*memory.Broker, *backendtest.Broker) {
+	return func(b *memory.Broker, broker *backendtest.Broker) {
+		correct := broker.NewCoordinator
+		broker.NewCoordinator = func(t testing.TB, name string, o backendtest.NodeOptions) metafora.Coordinator {
+			return wrap(b, correct(t, name, o).(*memory.Coordinator))
+		}
+	}
+}
+
+// flawedClients makes a flaw of what turns a correct Client into a flawed one.
+func flawedClients(wrap func(*memory.Broker, *memory.Client) metafora.Client) func(*memory.Broker, *backendtest.Broker) {
+	return func(b *memory.Broker, broker *backendtest.Broker) {
+		broker.NewClient = func(testing.TB) metafora.Client { return wrap(b, b.Client()) }
+	}
+}
+
+const flawVariable = "METAFORA_BACKENDTEST_FLAW"
+
+// TestSuiteOfFlawedBackend is what TestEachFlawIsCaught runs in processes of its
+// own, where it may fail.
+func TestSuiteOfFlawedBackend(t *testing.T) {
+	name := os.Getenv(flawVariable)
+	i := slices.IndexFunc(flaws(), func(f flaw) bool { return f.name == name })
+	if i < 0 {
+		t.Skipf("%s names no flaw", flawVariable)
+	}
+	h := memoryHarness()
+	h.NewBroker = func(testing.TB) backendtest.Broker {
+		b := memory.NewBroker()
+		broker := memoryBroker(b)
+		flaws()[i].install(b, &broker)
+		return broker
+	}
+	backendtest.Run(t, h)
+}
+
+// TestEachFlawIsCaught runs the suite against each flawed backend and wants the
+// checks to fail that are about the flaw. With -v it lists all that failed.
+func TestEachFlawIsCaught(t *testing.T) {
+	for _, f := range flaws() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			failed := failedChecks(t, f.name)
+			t.Logf("caught by %s", strings.Join(failed, " "))
+			for _, want := range f.caughtBy {
+				if !slices.Contains(failed, want) {
+					t.Errorf("not caught by %s", want)
+				}
+			}
+		})
+	}
+}
+
+// failedChecks runs the suite against a flawed backend and returns the checks
+// that failed.
+func failedChecks(t *testing.T, name string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSuiteOfFlawedBackend$", "-test.timeout=2m")
+	cmd.Env = append(os.Environ(), flawVariable+"="+name)
+	output, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Fatal("the suite passes")
+	}
+	if _, failed := err.(*exec.ExitError); !failed {
+		t.Fatalf("run the suite: %v", err)
+	}
+	var checks []string
+	for _, match := range regexp.MustCompile(`--- FAIL: TestSuiteOfFlawedBackend/(\w+/\w+)`).FindAllStringSubmatch(string(output), -1) {
+		if !slices.Contains(checks, match[1]) {
+			checks = append(checks, match[1])
+		}
+	}
+	if strings.Contains(string(output), "panic: ") {
+		t.Fatalf("the suite did not survive the flaw:\n%s", output)
+	}
+	return checks
+}
