@@ -77,6 +77,7 @@ func TestProgramsLinkOnlyWhatTheyUse(t *testing.T) {
 	}{
 		{[]string{"", "backend/memory", "statemachine"}, etcd},
 		{[]string{"", "backend/etcd", "statemachine"}, server},
+		{[]string{"examples/koalemosctl"}, server},
 	} {
 		for _, p := range goList(t, tc.program, "-deps") {
 			if within(p.ImportPath, tc.without...) {

@@ -1,0 +1,123 @@
+//go:build unix
+
+// Koalemosd runs operating-system commands as tasks, on a cluster of nodes that
+// share them. It is named after Koalemos, the god of stupidity, as it does what
+// it is told. See koalemosctl for how to tell it.
+//
+// A command that ends by itself is done, whatever its exit status. One that is
+// asked to end, because its node shuts down or makes room, runs again on another
+// node, from its beginning: exactly one node runs it at a time, but not every
+// command runs only once. It finds its task, its node and its fencing token in
+// the variables METAFORA_TASK, METAFORA_NODE and METAFORA_FENCE.
+//
+// Commands do not outlive their claim: a second process, the guard, kills them
+// when koalemosd was killed, or is stopped while its lease runs out.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/etcd"
+	"github.com/metafora-go/metafora/balance"
+	"github.com/metafora-go/metafora/examples/internal/koalemos"
+)
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == guardArg {
+		os.Exit(guardMain(os.Stdin, os.Stderr))
+	}
+	// After the first signal the next one has its usual effect, for those who
+	// do not want to wait. The guard then kills what still runs.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program but for signals and the exit status that it returns: 0, 1
+// for an error, 2 for one in the command line.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	s, err := parseSettings(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		return 2
+	}
+	log := hclog.New(&hclog.LoggerOptions{Name: "koalemosd", Level: s.level, Output: stderr})
+	if err := serve(ctx, s, log, stdout); err != nil {
+		log.Error("koalemosd ends", "error", err)
+		return 1
+	}
+	return 0
+}
+
+// serve connects to etcd, its own or another, and runs the node until ctx ends.
+func serve(ctx context.Context, s *settings, log hclog.Logger, stdout io.Writer) (err error) {
+	if s.dev {
+		srv, err := startDev(ctx, s, log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, srv.Close()) }()
+		s.conn.Endpoints = srv.Endpoints()
+		fmt.Fprintf(stdout, "etcd listens on %s\n", s.conn.Endpoints[0])
+	}
+	cc, err := s.conn.Config()
+	if err != nil {
+		return err
+	}
+	cli, err := etcd.Dial(ctx, cc)
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	return runNode(ctx, s, log, cli)
+}
+
+// runNode runs the node on a connection to etcd until ctx ends.
+func runNode(ctx context.Context, s *settings, log hclog.Logger, cli *clientv3.Client) error {
+	g, err := startGuard()
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	coord, err := etcd.NewCoordinator(cli, s.name, etcd.Options{
+		Namespace: s.conn.Namespace,
+		TaskFunc:  koalemos.DecodeTask,
+		TTL:       s.ttl,
+		Margin:    s.margin,
+		NameWait:  s.nameWait,
+		Logger:    log.Named("etcd"),
+	})
+	if err != nil {
+		return err
+	}
+	r := &runner{log: log, lease: coord, guard: g, output: s.output, kill: s.kill, retry: s.retry}
+
+	consumer, err := metafora.NewConsumer(coord, metafora.SimpleHandler(r.run), balance.NewRendezvous(coord),
+		metafora.WithLogger(log), metafora.WithDrainTimeout(s.drain))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	guarded := make(chan error, 1)
+	go func() {
+		guarded <- r.extendGuard(ctx, (s.ttl-s.margin)/16)
+		cancel() // without the guard the node must not go on
+	}()
+	err = consumer.Run(ctx)
+	cancel()
+	return errors.Join(err, <-guarded)
+}
