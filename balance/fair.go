@@ -35,6 +35,7 @@ type Fair struct {
 	members  members
 	waiting  waiting
 	demand   tally
+	damper   damper
 	released map[string]struct{} // by the latest round that released any
 }
 
@@ -96,13 +97,25 @@ func (f *Fair) Init(bc metafora.BalancerContext) {
 // CanClaim implements [metafora.Balancer].
 func (f *Fair) CanClaim(t metafora.Task) (until time.Time, ok bool) {
 	now := time.Now()
-	f.members.update(now, f.bc.Count())
-	f.demand.roll(now, fairWindow, f.members.owned)
+	ms := &f.members
+	ms.update(now, f.bc.Count())
+	f.demand.observe(now, fairWindow, ms.owned)
 
+	// Tasks that wait count as well: else the first node of an empty cluster
+	// would be overloaded with its first task.
+	total := f.demand.expected() + 1
 	task := xxhash.Sum64String(t.ID())
-	until, ok, fresh := f.waiting.ready(task, now, f.wait(t.ID(), task))
+	needy := f.firstNeedy(task, total)
+	wait := f.wait(task, total, needy)
+	if _, justReleased := f.released[t.ID()]; justReleased {
+		wait = f.patience
+	}
+	until, ok, fresh := f.waiting.ready(task, now, wait)
 	if fresh {
-		f.demand.add(1)
+		f.demand.add()
+		if needy >= 0 {
+			ms.assign(needy)
+		}
 	}
 	if recheck := now.Add(fairRecheck); !ok && until.After(recheck) {
 		until = recheck
@@ -110,30 +123,29 @@ func (f *Fair) CanClaim(t metafora.Task) (until time.Time, ok bool) {
 	return until, ok
 }
 
-// wait returns for how long this node leaves a task to the others. That differs
-// by task and node, so that not all nodes try to claim it at once. Nodes far
-// below their share go before all others.
-func (f *Fair) wait(id string, task uint64) time.Duration {
+// wait returns for how long this node leaves a task to the others. Nodes far below
+// their share go before all others.
+func (f *Fair) wait(task uint64, total, needy int) time.Duration {
 	ms := &f.members
 	switch {
-	case ms.self < 0 && len(ms.list) > 0:
-		return f.patience
-	case len(ms.list) < 2:
+	case len(ms.list) == 0:
 		return 0
-	}
-	// Tasks that wait count as well: else the first node of an empty cluster
-	// would be overloaded with its first task.
-	total := f.demand.expect(ms.owned) + 1
-	self := &ms.list[ms.self]
-	_, justReleased := f.released[id]
-	if justReleased || float64(self.owned) >= f.threshold*ms.share(ms.self, total) {
+	case ms.self < 0:
 		return f.patience
+	case len(ms.list) == 1:
+		return 0
+	case float64(ms.list[ms.self].owned) >= f.threshold*ms.share(ms.self, total):
+		return f.patience
+	case needy >= 0 && !f.needy(ms.self, total):
+		return fairSpread + f.head(ms.self, task)
 	}
-	wait := time.Duration(unit(mix(task^self.seed)) * float64(fairSpread))
-	if !f.needy(ms.self, total) && f.anyNeedy(total) {
-		wait += fairSpread
-	}
-	return wait
+	return f.head(ms.self, task)
+}
+
+// head returns the head start that a member gives to its equals. It differs by
+// task and node, so that not all nodes try to claim a task at once.
+func (f *Fair) head(i int, task uint64) time.Duration {
+	return time.Duration(unit(mix(task^f.members.list[i].seed)) * float64(fairSpread))
 }
 
 // needy tells whether a member is as far below its share as the threshold is
@@ -143,11 +155,16 @@ func (f *Fair) needy(i, total int) bool {
 	return m.active && float64(m.owned) < f.members.share(i, total)/f.threshold
 }
 
-func (f *Fair) anyNeedy(total int) bool {
+// firstNeedy returns the needy member that goes first for a task, -1 if none is.
+func (f *Fair) firstNeedy(task uint64, total int) int {
+	first, least := -1, time.Duration(0)
 	for i := range f.members.list {
-		if f.needy(i, total) {
-			return true
+		if !f.needy(i, total) {
+			continue
+		}
+		if head := f.head(i, task); first < 0 || head < least {
+			first, least = i, head
 		}
 	}
-	return false
+	return first
 }

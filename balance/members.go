@@ -12,7 +12,7 @@ import (
 // refresh is how old a balancer's view of the cluster may be when it decides on
 // a claim. Asking for the count of each node each time would cost more than the
 // decision itself.
-const refresh = 10 * time.Millisecond
+const refresh = time.Millisecond
 
 // member is what a balancer knows of a node that accepts tasks.
 type member struct {
@@ -21,9 +21,10 @@ type member struct {
 	seed     uint64 // hash of the name
 	owned    int    // tasks counted
 	expected int    // tasks counted or on their way
-	coming   tally
+	tally    tally
 	trust    trust
-	active   bool // not silent
+	silent   bool
+	active   bool // counts among those that share the tasks
 	lacked   bool // was needy in the latest round of balancing
 }
 
@@ -38,7 +39,9 @@ type members struct {
 	self  int    // this node's index in list, -1 when it is not there
 	list  []member
 	spare []member
-	read  time.Time
+	asOf  time.Time
+	// changes counts how often a node came or went.
+	changes int
 
 	// Sums over the active members.
 	weight   float64
@@ -52,9 +55,12 @@ func (ms *members) init(name string) {
 }
 
 // update brings the view up to date. own is the number of tasks of this node,
-// which knows it better than the cluster state does.
+// which knows it before the cluster state does.
+//
+// The tally of this node goes by the cluster state all the same: nodes agree on
+// who goes first as far as they look at the same figures.
 func (ms *members) update(now time.Time, own int) {
-	if ms.read.IsZero() || now.Sub(ms.read) >= refresh {
+	if ms.asOf.IsZero() || now.Sub(ms.asOf) >= refresh {
 		ms.reload(now, own)
 		return
 	}
@@ -62,15 +68,16 @@ func (ms *members) update(now time.Time, own int) {
 		return
 	}
 	m := &ms.list[ms.self]
-	ms.owned += own - m.owned
+	ms.owned -= m.existing()
 	m.owned = own
+	ms.owned += m.existing()
 	ms.expect(m)
 }
 
-// reload reads the whole view anew.
+// reload reads the whole view anew. Both lists are sorted by name.
 func (ms *members) reload(now time.Time, own int) {
-	ms.read, ms.self = now, -1
-	next, old := ms.spare[:0], ms.list
+	ms.asOf, ms.self = now, -1
+	next, old, stayed := ms.spare[:0], ms.list, 0
 	for _, n := range ms.cluster.Nodes() {
 		for len(old) > 0 && old[0].node.Name < n.Name {
 			old = old[1:]
@@ -81,48 +88,74 @@ func (ms *members) reload(now time.Time, own int) {
 		m := member{seed: xxhash.Sum64String(n.Name)}
 		if len(old) > 0 && old[0].node.Name == n.Name {
 			m = old[0]
+			stayed++
 		}
-		m.node, m.weight = n, n.Weight
-		if !(m.weight > 0) || math.IsInf(m.weight, 0) {
-			m.weight = 1
-		}
-		m.owned = ms.cluster.NodeTaskCount(n.Name)
-		m.trust.observe(now, m.owned)
+		m.read(n, ms.cluster.NodeTaskCount(n.Name), now, ms.window)
 		if n.Name == ms.name {
-			ms.self, m.owned = len(next), own
+			ms.self, m.owned, m.expected = len(next), own, max(own, m.expected)
 		}
-		m.coming.roll(now, ms.window, m.owned)
 		next = append(next, m)
 	}
+	if stayed != len(ms.list) || stayed != len(next) {
+		ms.changes++
+	}
 	ms.spare, ms.list = ms.list, next
-	ms.sum(now)
+	ms.sum()
+}
+
+// reloadToGive reads the view anew for a round of balancing. There this node counts
+// even when it is doubted as one that takes tasks: it has some to give.
+func (ms *members) reloadToGive(now time.Time, own int) {
+	ms.reload(now, own)
+	if ms.self >= 0 && !ms.list[ms.self].active {
+		ms.list[ms.self].active = true
+		ms.sum()
+	}
+}
+
+// read notes what the cluster state says of a member.
+func (m *member) read(n metafora.Node, owned int, now time.Time, window time.Duration) {
+	m.node, m.weight, m.owned = n, n.Weight, owned
+	if !(m.weight > 0) || math.IsInf(m.weight, 0) {
+		m.weight = 1
+	}
+	if owned > m.tally.counted {
+		m.trust.confirm()
+	}
+	if m.tally.observe(now, window, owned) {
+		m.trust.doubt(now)
+	}
+	m.silent, m.active = m.trust.silent(now), !m.trust.onProbation()
+	m.expected = m.tally.expected()
 }
 
 // sum computes the sums over the active members.
-func (ms *members) sum(now time.Time) {
+func (ms *members) sum() {
 	ms.weight, ms.owned, ms.expected, ms.uniform = 0, 0, 0, true
 	for i := range ms.list {
 		m := &ms.list[i]
-		m.active = i == ms.self || !m.trust.silent(now)
-		m.expected = m.coming.expect(m.owned)
 		ms.uniform = ms.uniform && m.weight == ms.list[0].weight
 		if m.active {
 			ms.weight += m.weight
-			ms.owned += m.owned
+			ms.owned += m.existing()
 			ms.expected += m.expected
 		}
 	}
 }
 
+// existing returns how many of all tasks are with a member, also those that it is
+// about to let go, which it does not count as its own.
+func (m *member) existing() int { return max(m.owned, m.tally.counted) }
+
 // assign notes that a task is on its way to a member.
 func (ms *members) assign(i int) {
 	m := &ms.list[i]
-	m.coming.add(1)
+	m.tally.add()
 	ms.expect(m)
 }
 
 func (ms *members) expect(m *member) {
-	e := m.coming.expect(m.owned)
+	e := max(m.owned, m.tally.expected())
 	if m.active {
 		ms.expected += e - m.expected
 	}

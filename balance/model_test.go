@@ -20,7 +20,10 @@ type model struct {
 	cfg   config
 	start time.Time
 	nodes []*modelNode // the live ones, sorted by name
+	named map[string]*modelNode
+	list  []metafora.Node // what the nodes tell of themselves
 	tasks []*modelTask
+	gone  *modelNode // owns the finished tasks
 	queue events
 
 	attempts int // claims that the broker had to decide
@@ -46,8 +49,9 @@ type modelTask struct {
 	owner *modelNode
 	// since is when the task got, or lost, its owner; running ones are older
 	// than their node's view of them.
-	since time.Time
-	moves int
+	since  time.Time
+	moves  int
+	waited time.Duration // in all
 }
 
 func (t *modelTask) ID() string { return t.id }
@@ -85,7 +89,7 @@ func run(t *testing.T, cfg config, f func(*model)) *model {
 	if cfg.inFlight == 0 {
 		cfg.inFlight = 256
 	}
-	m := &model{cfg: cfg}
+	m := &model{cfg: cfg, gone: &modelNode{}, named: make(map[string]*modelNode)}
 	synctest.Test(t, func(*testing.T) {
 		m.start = time.Now()
 		f(m)
@@ -107,6 +111,8 @@ func (m *model) join(name string, weight float64) *modelNode {
 		return strings.Compare(n.node.Name, name)
 	})
 	m.nodes = slices.Insert(m.nodes, i, n)
+	m.list = slices.Insert(slices.Clone(m.list), i, n.node)
+	m.named[name] = n
 	n.balancer = m.cfg.balancer(n)
 	n.balancer.Init(n)
 	m.after(n.lag, func() {
@@ -119,6 +125,14 @@ func (m *model) join(name string, weight float64) *modelNode {
 	return n
 }
 
+// accept changes whether a node tells the others that it takes tasks.
+func (m *model) accept(n *modelNode, accepting bool) {
+	n.node.Accepting = accepting
+	i := slices.Index(m.nodes, n)
+	m.list = slices.Clone(m.list)
+	m.list[i] = n.node
+}
+
 // joinAll adds n nodes of weight 1.
 func (m *model) joinAll(n int) {
 	for i := range n {
@@ -128,7 +142,10 @@ func (m *model) joinAll(n int) {
 
 // leave ends a node: its tasks become claimable at once.
 func (m *model) leave(n *modelNode) {
-	m.nodes = slices.DeleteFunc(m.nodes, func(o *modelNode) bool { return o == n })
+	i := slices.Index(m.nodes, n)
+	m.nodes = slices.Delete(m.nodes, i, i+1)
+	m.list = slices.Delete(slices.Clone(m.list), i, i+1)
+	delete(m.named, n.node.Name)
 	n.hung = true
 	var orphans []*modelTask
 	for _, t := range m.tasks {
@@ -155,6 +172,13 @@ func (m *model) give(n *modelNode, count int) {
 		t := &modelTask{id: fmt.Sprintf("task-%d", len(m.tasks))}
 		m.tasks = append(m.tasks, t)
 		n.own(t)
+	}
+}
+
+// spread makes the nodes own new tasks alike, in the manner of a hash.
+func (m *model) spread(tasks int) {
+	for i := range tasks {
+		m.give(m.nodes[i*31%len(m.nodes)], 1)
 	}
 }
 
@@ -225,9 +249,19 @@ func (n *modelNode) fly() {
 }
 
 func (n *modelNode) own(t *modelTask) {
+	t.waited += time.Since(t.since)
 	t.owner, t.since = n, time.Now()
 	n.tasks[t] = metafora.RunningTask{Task: t, Started: time.Now()}
 	n.change(1)
+}
+
+// finish ends a task for good.
+func (m *model) finish(t *modelTask) {
+	if n := t.owner; n != nil {
+		delete(n.tasks, t)
+		n.change(-1)
+	}
+	t.owner, t.since = m.gone, time.Now()
 }
 
 func (n *modelNode) change(by int) {
@@ -277,6 +311,14 @@ func (n *modelNode) release(id string) {
 	})
 }
 
+// check fails the test when a balancer broke the rules.
+func (m *model) check(t *testing.T) {
+	t.Helper()
+	for _, fault := range m.faults {
+		t.Error(fault)
+	}
+}
+
 func (m *model) faultf(format string, args ...any) {
 	m.faults = append(m.faults, fmt.Sprintf(format, args...))
 }
@@ -296,24 +338,19 @@ func (n *modelNode) Tasks() []metafora.RunningTask {
 }
 
 // Nodes and NodeTaskCount make it a ClusterState, as old as the node's lag.
-func (n *modelNode) Nodes() []metafora.Node {
-	nodes := make([]metafora.Node, len(n.m.nodes))
-	for i, o := range n.m.nodes {
-		nodes[i] = o.node
-	}
-	return nodes
-}
+func (n *modelNode) Nodes() []metafora.Node { return n.m.list }
 
 func (n *modelNode) NodeTaskCount(name string) int {
-	i := slices.IndexFunc(n.m.nodes, func(o *modelNode) bool { return o.node.Name == name })
-	if i < 0 {
+	o, live := n.m.named[name]
+	if !live {
 		return 0
 	}
-	counts, seen := n.m.nodes[i].counts, time.Now().Add(-n.lag)
-	if i = sort.Search(len(counts), func(i int) bool { return counts[i].at.After(seen) }); i == 0 {
+	seen := time.Now().Add(-n.lag)
+	i := sort.Search(len(o.counts), func(i int) bool { return o.counts[i].at.After(seen) })
+	if i == 0 {
 		return 0
 	}
-	return counts[i-1].n
+	return o.counts[i-1].n
 }
 
 // waiting returns how many tasks have no owner.

@@ -2,7 +2,6 @@ package balance
 
 import (
 	"math"
-	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -39,11 +38,11 @@ func (r *Rendezvous) rank(i int, task uint64, load, total int) rank {
 	m := &r.members.list[i]
 	k := rank{tier: free, key: r.members.key(m, task)}
 	switch share := r.members.share(i, total); {
-	case !m.active:
+	case m.silent:
 		k.tier = silent
 	case float64(load) >= r.bound(share):
 		k.tier = full
-	case float64(load) < r.need(share):
+	case m.active && float64(load) < r.need(share):
 		k.tier = needy
 	}
 	return k
@@ -116,20 +115,4 @@ func (r *Rendezvous) place(t metafora.Task) place {
 
 func (r *Rendezvous) mayRun(t metafora.Task, i int) bool {
 	return r.eligible == nil || r.eligible(t, r.members.list[i].node)
-}
-
-// doubt notes that all members ahead of this one let a task pass.
-func (r *Rendezvous) doubt(t metafora.Task, p place, now, since time.Time) {
-	ms, changed := &r.members, false
-	total := ms.expected + 1
-	for i := range ms.list {
-		m := &ms.list[i]
-		if i == ms.self || !r.mayRun(t, i) || !r.rank(i, p.task, m.expected, total).before(p.rank) {
-			continue
-		}
-		changed = m.trust.doubt(now, since) || changed
-	}
-	if changed {
-		ms.sum(now)
-	}
 }

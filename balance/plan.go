@@ -27,66 +27,66 @@ func (p *plan) give(self, i int) {
 // plan computes what this node is to release.
 func (r *Rendezvous) plan() plan {
 	ms := &r.members
-	if ms.self < 0 {
-		return plan{}
-	}
 	p := plan{total: ms.owned, loads: make([]int, len(ms.list)), quota: make([]int, len(ms.list))}
 	for i, m := range ms.list {
 		p.loads[i] = m.owned
 	}
-	p.excess = ms.excess(ms.self, p.total)
-	if p.excess == 0 {
-		return p
+	owned, share := ms.list[ms.self].owned, ms.share(ms.self, p.total)
+	p.excess = owned - floor(share)
+	if owned > ceil(r.factor*r.bound(share)) {
+		p.over = owned - ceil(r.bound(share))
 	}
-	bound := r.bound(ms.share(ms.self, p.total))
-	if owned := ms.list[ms.self].owned; owned > ceil(r.factor*bound) {
-		p.over = owned - ceil(bound)
+	if p.excess > 0 {
+		r.apportion(&p)
 	}
-	r.apportion(&p)
 	return p
 }
 
 // apportion sets the quotas: each node gives its portion of what each taker lacks.
 func (r *Rendezvous) apportion(p *plan) {
 	ms := &r.members
-	start, row, lack := 0, 0, 0
+	row, lack := ms.row(p.total), 0
 	for i := range ms.list {
-		if i == ms.self {
-			start = row
-		}
-		row += ms.excess(i, p.total)
 		lack += r.lack(i, p.total)
-	}
-	if lack == 0 {
-		return
 	}
 	for i := range ms.list {
 		// There may be less to give than is lacking.
-		density := float64(r.lack(i, p.total)) / float64(max(row, lack))
-		p.quota[i] = portion(density, unit(ms.list[i].seed), start, p.excess)
+		density := float64(r.lack(i, p.total)) / max(row.length, float64(lack), 1)
+		p.quota[i] = row.portion(density, unit(ms.list[i].seed))
 		p.sum += p.quota[i]
 	}
 }
 
-// portion returns how many of a taker's tasks a node gives. Think of the tasks
-// that nodes have above their shares as laid out in a row, node after node, and
-// of those that the taker lacks as spread over that row with some density. A
-// node gives what falls into its length of the row. As all nodes compute the same
-// row, the portions add up to what the taker lacks, without an error of rounding
-// that would leave it short where many nodes have little to give. The phase, in
-// [0, 1), shifts what is spread, so that several takers do not all ask the same
-// nodes.
-func portion(density, phase float64, start, length int) int {
-	at := func(x int) int { return floor(density*float64(x) + phase) }
-	return at(start+length) - at(start)
+// row is what all nodes have above their shares, laid out node after node, and
+// the place of this node in it.
+type row struct {
+	length, start, end float64
 }
 
-// excess returns how many tasks a member has above its share.
-func (ms *members) excess(i, total int) int {
-	if !ms.list[i].active {
-		return 0
+func (ms *members) row(total int) row {
+	var r row
+	for i, m := range ms.list {
+		if i == ms.self {
+			r.start = r.length
+		}
+		if m.active {
+			r.length += max(0, float64(m.owned)-ms.share(i, total))
+		}
+		if i == ms.self {
+			r.end = r.length
+		}
 	}
-	return max(0, ms.list[i].owned-ceil(ms.share(i, total)))
+	return r
+}
+
+// portion returns how many of the tasks that a taker lacks this node gives. They
+// are thought to be spread over the row with some density, and a node gives what
+// falls into its place. As all nodes compute the same row, the portions add up to
+// what the taker lacks, without an error of rounding that would leave it short
+// where many nodes have little to give. The phase, in [0, 1), shifts what is
+// spread, so that several takers do not all ask the same nodes.
+func (r row) portion(density, phase float64) int {
+	return floor(density*r.end+phase) - floor(density*r.start+phase)
 }
 
 // lack returns how many tasks a needy member is to get: what brings it to its
@@ -98,14 +98,14 @@ func (r *Rendezvous) lack(i, total int) int {
 	m := &r.members.list[i]
 	share := r.members.share(i, total)
 	need := r.need(share)
-	switch {
-	case i == r.members.self || !m.active || float64(m.owned) >= need:
+	if i == r.members.self || !m.active || float64(m.owned) >= need {
 		return 0
-	case m.lacked:
-		return ceil(need) - m.owned
-	default:
-		return max(0, floor(share)-m.owned)
 	}
+	goal := floor(share)
+	if m.lacked {
+		goal = min(goal, ceil(need))
+	}
+	return max(0, goal-m.owned)
 }
 
 // note remembers which members are needy, for the next round.

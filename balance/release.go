@@ -17,27 +17,37 @@ import (
 // above its share releases what is too much to any nodes that have room.
 func (r *Rendezvous) Balance() []string {
 	now := time.Now()
-	ms := &r.members
-	ms.reload(now, r.bc.Count())
-	for i := range ms.list {
-		ms.list[i].trust.judge(now)
-	}
-	ms.sum(now)
-	plan := r.plan()
-	defer r.note(&plan)
-	if plan.empty() {
+	r.members.reloadToGive(now, r.bc.Count())
+	if r.members.self < 0 || r.damper.pauses(now, r.members.changes) {
 		return nil
 	}
-	tasks := r.bc.Tasks()
+	plan := r.plan()
+	ids := r.carryOut(&plan)
+	r.note(&plan)
+	r.damper.released(now, len(ids))
+	return ids
+}
+
+// carryOut selects the tasks to release.
+func (r *Rendezvous) carryOut(p *plan) []string {
+	if p.empty() {
+		return nil
+	}
 	var ids []string
+	tasks := r.bc.Tasks()
+	given := make([]bool, len(tasks))
 	for _, kind := range []kind{goesHome, strays, leavesHome} {
-		for _, t := range tasks {
-			if plan.empty() {
+		for n, t := range tasks {
+			if p.empty() {
 				return ids
 			}
-			if i := r.taker(&plan, t.Task, kind); i >= 0 {
-				plan.give(ms.self, i)
-				ms.list[i].trust.offer(now)
+			// Each task given can make another of a different kind.
+			if given[n] {
+				continue
+			}
+			if i := r.taker(p, t.Task, kind); i >= 0 {
+				p.give(r.members.self, i)
+				given[n] = true
 				ids = append(ids, t.ID())
 			}
 		}

@@ -8,9 +8,7 @@ import (
 
 const (
 	defaultDelay      = 500 * time.Millisecond
-	defaultLoadFactor = 1.25
-	// recheck is when a task comes back that only other nodes may run.
-	recheck = time.Minute
+	defaultLoadFactor = 1.2
 )
 
 // Rendezvous is a balancer for clusters of any size. A hash of task and node
@@ -21,10 +19,10 @@ const (
 // talk.
 //
 // The load is bounded: nodes that have their fair share of all tasks times the
-// load factor go behind those that have not, and so do nodes that let tasks
-// pass. A node that joins gets the tasks for which it is now the first, up to its
-// fair share, and those of a node that leaves are spread over all others; no
-// other task moves.
+// load factor go behind those that have not, nodes far below their share go
+// before them, and nodes that let tasks pass go last. A node that joins gets tasks
+// for which it is now the first, up to its fair share, and those of a node that
+// leaves are spread over all others; no other task moves.
 //
 // See Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit
 // Rates", 1998, for the order, and Mirrokni, Thorup and Zadimoghaddam,
@@ -37,6 +35,7 @@ type Rendezvous struct {
 	bc      metafora.BalancerContext
 	members members
 	waiting waiting
+	damper  damper
 }
 
 var _ metafora.Balancer = (*Rendezvous)(nil)
@@ -57,7 +56,7 @@ func WithDelay(d time.Duration) RendezvousOption {
 
 // WithLoadFactor sets how many times its fair share a node may have before
 // others go first. Smaller factors place tasks more evenly, but move more of
-// them when nodes come and go. It must be greater than 1; the default is 1.25.
+// them when nodes come and go. It must be greater than 1; the default is 1.2.
 func WithLoadFactor(f float64) RendezvousOption {
 	return func(r *Rendezvous) {
 		if f > 1 {
@@ -81,8 +80,8 @@ func NewRendezvous(cluster metafora.ClusterState, opts ...RendezvousOption) *Ren
 	for _, opt := range opts {
 		opt(r)
 	}
-	r.members = members{cluster: cluster, window: r.delay}
-	r.waiting = newWaiting(r.delay / 2)
+	r.members = members{cluster: cluster, window: 2 * r.delay}
+	r.waiting = newWaiting(r.delay / 5)
 	return r
 }
 
@@ -106,12 +105,8 @@ func (r *Rendezvous) CanClaim(t metafora.Task) (until time.Time, ok bool) {
 	p := r.place(t)
 	wait := time.Duration(p.ahead) * r.delay
 	until, ok, fresh := r.waiting.ready(p.task, now, wait)
-	switch {
-	case fresh && p.first >= 0:
+	if fresh && p.first >= 0 {
 		r.members.assign(p.first)
-	case ok && !fresh && p.ahead > 0:
-		// All nodes ahead have had their time.
-		r.doubt(t, p, now, now.Add(-wait-r.waiting.grace))
 	}
 	return until, ok
 }

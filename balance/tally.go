@@ -2,38 +2,60 @@ package balance
 
 import "time"
 
-// tally expects a count: what was counted, or more when tasks that are on their
-// way have not been counted yet.
+// tally expects a count: what was counted, and what is on its way.
 //
 // Counts lag behind claims by a round trip, and know nothing of tasks that wait.
 // When thousands of tasks are submitted at once, every node decides on most of
-// them before the first claim is counted. A tally bridges that time: it adds the
-// tasks of the last one or two windows to what was counted before those.
+// them before the first claim is counted. A tally bridges that time: tasks that
+// were seen within the last one or two windows, and by which the count has not
+// risen yet, are on their way.
 type tally struct {
-	start        time.Time
-	base, before int // counted when this window and the one before it began
-	added, prior int // expected in this window and the one before it
+	counted  int
+	start    time.Time // of the current window
+	current  window
+	previous window
 }
 
-// roll begins a new window when the current one has lasted for the time window.
-func (t *tally) roll(now time.Time, window time.Duration, counted int) {
-	switch age := now.Sub(t.start); {
-	case age < window:
-	case age < 2*window:
-		t.before, t.prior = t.base, t.added
-		t.start, t.base, t.added = now, counted, 0
-	default:
-		*t = tally{start: now, base: counted, before: counted}
-	}
+type window struct {
+	coming int  // tasks seen in it, less by what the count rose
+	rose   bool // the count did, in it
 }
 
-// add says that n more tasks are on their way.
-func (t *tally) add(n int) { t.added += n }
-
-// expect returns what the count will be once all that is on its way arrived.
-func (t *tally) expect(counted int) int {
-	if t.prior+t.added == 0 {
-		return counted
+// observe notes a count. A new window begins when the current one has lasted for
+// long enough. It reports whether tasks went out of sight by that, and the count
+// has not risen at all since they were seen.
+func (t *tally) observe(now time.Time, length time.Duration, counted int) (missed bool) {
+	t.count(counted)
+	age := now.Sub(t.start)
+	if age < length {
+		return false
 	}
-	return max(counted, t.before+t.prior+t.added)
+	gone := t.previous
+	t.previous, t.current, t.start = t.current, window{}, now
+	if age >= 2*length {
+		gone.coming += t.previous.coming
+		gone.rose = gone.rose || t.previous.rose
+		t.previous = window{}
+	}
+	return gone.coming > 0 && !gone.rose && !t.previous.rose
+}
+
+// count notes a count in the course of a window. What arrived is taken from the
+// older tasks first: else their going out of sight would leave a debt behind.
+func (t *tally) count(counted int) {
+	if rise := counted - t.counted; rise > 0 {
+		old := min(rise, max(0, t.previous.coming))
+		t.previous.coming -= old
+		t.current.coming -= rise - old
+		t.current.rose = true
+	}
+	t.counted = counted
+}
+
+// add says that a task is on its way.
+func (t *tally) add() { t.current.coming++ }
+
+// expected returns what the count will be once all that is on its way arrived.
+func (t *tally) expected() int {
+	return t.counted + max(0, t.previous.coming+t.current.coming)
 }

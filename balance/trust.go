@@ -3,59 +3,40 @@ package balance
 import "time"
 
 const (
-	firstSilence = 10 * time.Second
+	firstSilence = 5 * time.Second
 	maxSilence   = 10 * time.Minute
 )
 
 // trust tells whether a node takes the tasks that are left to it. One that hangs,
-// or whose own reasons (its memory is full, say) make it refuse, looks like a
-// node with room for more: all others would wait for it in vain, or release
-// tasks to it over and over. A node that let a task pass is called silent, and
-// no longer counted on, until its count grows or a time has passed that
-// doubles with each vain attempt.
+// or refuses for reasons of its own (its memory is full, say), looks like a node
+// with room for more: all others would wait for it in vain, and release tasks to
+// it over and over.
+//
+// A node that let tasks pass is silent for a time, which doubles from one to the
+// next: the others do not wait for it at all. After that, and until its count
+// grows, it is on probation: it has its place in the order of a task, but is not
+// thought to have a share.
+//
+// All nodes doubt a node for the same reasons at the same time, the doubted one
+// included. So it does not matter much that a healthy one is doubted now and
+// then, when a task of its own was done as it claimed another: the others and it
+// still agree on who goes first.
 type trust struct {
-	owned   int
-	rose    time.Time // when the count last grew, or was first seen
 	until   time.Time // silent until then
 	silence time.Duration
-	offered time.Time // when a task was last released to it, zero once judged
 }
 
-// observe notes how many tasks the node owns.
-func (t *trust) observe(now time.Time, owned int) {
-	if owned > t.owned || t.rose.IsZero() {
-		*t = trust{rose: now, offered: t.offered}
-	}
-	t.owned = owned
-}
+// confirm says that the node took a task.
+func (t *trust) confirm() { *t = trust{} }
 
-// doubt says that the node had a task to take since then. It reports whether the
-// node is silent from now on.
-func (t *trust) doubt(now, since time.Time) bool {
-	if t.rose.After(since) || t.silent(now) {
-		return false
-	}
-	t.silence = min(max(2*t.silence, firstSilence), maxSilence)
-	t.until = now.Add(t.silence)
-	return true
-}
-
-// offer notes that a task is released for the node to take.
-func (t *trust) offer(now time.Time) {
-	if t.offered.IsZero() {
-		t.offered = now
-	}
-}
-
-// took reports whether the node took a task since one was offered to it.
-func (t *trust) took() bool { return !t.offered.IsZero() && t.rose.After(t.offered) }
-
-// judge doubts a node that was offered a task and took none since.
-func (t *trust) judge(now time.Time) {
-	if !t.offered.IsZero() {
-		t.doubt(now, t.offered)
-		t.offered = time.Time{}
+// doubt says that the node let a task pass.
+func (t *trust) doubt(now time.Time) {
+	if !t.silent(now) {
+		t.silence = min(max(2*t.silence, firstSilence), maxSilence)
+		t.until = now.Add(t.silence)
 	}
 }
 
 func (t *trust) silent(now time.Time) bool { return now.Before(t.until) }
+
+func (t *trust) onProbation() bool { return t.silence > 0 }

@@ -1,0 +1,161 @@
+package balance_test
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+	"time"
+)
+
+// owners returns who owns each task.
+func (m *model) owners() []*modelNode {
+	owners := make([]*modelNode, len(m.tasks))
+	for i, t := range m.tasks {
+		owners[i] = t.owner
+	}
+	return owners
+}
+
+// changed returns how many tasks have another owner than before.
+func (m *model) changed(before []*modelNode) int {
+	n := 0
+	for i, t := range m.tasks {
+		if t.owner != before[i] {
+			n++
+		}
+	}
+	return n
+}
+
+var sizes = []struct{ nodes, tasks int }{{1, 10}, {2, 100}, {16, 100}, {16, 1600}, {200, 20_000}}
+
+func TestJoiningNodeGetsItsShareAndNothingElseMoves(t *testing.T) {
+	for _, c := range sizes {
+		t.Run(fmt.Sprintf("%d nodes, %d tasks", c.nodes, c.tasks), func(t *testing.T) {
+			m := run(t, config{balancer: newRendezvous, stop: time.Second}, func(m *model) {
+				m.joinAll(c.nodes)
+				m.spread(c.tasks)
+				m.pass(time.Second)
+				before := m.owners()
+				joined := m.join("joined", 1)
+				for range 5 {
+					m.pass(10 * time.Second)
+					m.balance()
+				}
+				m.settle(time.Minute)
+				if changed := m.changed(before); changed != joined.owned || m.moves != changed {
+					t.Errorf("%d moves, %d tasks have a new owner, %d the node that joined", m.moves, changed, joined.owned)
+				}
+				share := float64(c.tasks) / float64(c.nodes+1)
+				if got := float64(joined.owned); got < math.Floor(share/loadFactor/loadFactor) || got > share {
+					t.Errorf("it has %.0f tasks, its share is %.1f", got, share)
+				}
+				if m.attempts > m.moves+m.moves/20 {
+					t.Errorf("%d attempts to claim %d tasks that moved", m.attempts, m.moves)
+				}
+			})
+			m.check(t)
+		})
+	}
+}
+
+func TestTasksOfLeavingNodeSpreadAndNothingElseMoves(t *testing.T) {
+	for _, c := range sizes[1:] {
+		t.Run(fmt.Sprintf("%d nodes, %d tasks", c.nodes, c.tasks), func(t *testing.T) {
+			m := run(t, config{balancer: newRendezvous}, func(m *model) {
+				m.joinAll(c.nodes)
+				m.spread(c.tasks)
+				m.pass(time.Second)
+				before, leaving := m.owners(), m.nodes[c.nodes/2]
+				orphans := leaving.owned
+				m.leave(leaving)
+				m.settle(time.Minute)
+				for range 5 {
+					m.balance()
+					m.pass(10 * time.Second)
+				}
+				if changed := m.changed(before); changed != orphans || m.moves > 0 {
+					t.Errorf("%d tasks have a new owner, %d moves; the node had %d", changed, m.moves, orphans)
+				}
+				if most, limit := slices.Max(m.load()), bound(c.tasks, c.nodes-1); most > limit {
+					t.Errorf("a node has %d tasks, more than %d", most, limit)
+				}
+				if m.attempts > orphans+orphans/20 {
+					t.Errorf("%d attempts to claim %d tasks", m.attempts, orphans)
+				}
+			})
+			m.check(t)
+		})
+	}
+}
+
+func TestRollingRestartKeepsTheBalance(t *testing.T) {
+	const nodes, tasks = 40, 2000
+	m := run(t, config{balancer: newRendezvous, stop: 100 * time.Millisecond}, func(m *model) {
+		m.joinAll(nodes)
+		m.spread(tasks)
+		for i := range nodes {
+			n := m.named[fmt.Sprintf("node-%03d", i)]
+			m.leave(n)
+			m.pass(2 * time.Second)
+			m.join(n.node.Name, 1)
+			m.pass(time.Second)
+			m.balance()
+			m.pass(10 * time.Second)
+			m.balance()
+			m.pass(10 * time.Second)
+			if most, limit := slices.Max(m.load()), bound(tasks, nodes-1); most > limit {
+				t.Errorf("after restart %d a node has %d tasks, more than %d", i, most, limit)
+			}
+		}
+		m.settle(time.Minute)
+	})
+	m.check(t)
+	// Each task moves when its node leaves and when one gets its share back.
+	if m.moves > tasks {
+		t.Errorf("%d tasks were released", m.moves)
+	}
+	if m.attempts > m.claims+m.claims/4 {
+		t.Errorf("%d attempts for %d claims", m.attempts, m.claims)
+	}
+}
+
+func TestEqualLoadMovesNothing(t *testing.T) {
+	for name, balancer := range balancers {
+		t.Run(name, func(t *testing.T) {
+			m := run(t, config{balancer: balancer}, func(m *model) {
+				m.joinAll(10)
+				for i, n := range m.nodes {
+					m.give(n, 20+i%2)
+				}
+				for range 50 {
+					m.pass(time.Minute)
+					m.balance()
+				}
+			})
+			m.check(t)
+			if m.moves > 0 {
+				t.Errorf("%d tasks moved", m.moves)
+			}
+		})
+	}
+}
+
+func TestNothingIsReleasedToNodesThatDoNotAccept(t *testing.T) {
+	for name, balancer := range balancers {
+		t.Run(name, func(t *testing.T) {
+			m := run(t, config{balancer: balancer}, func(m *model) {
+				m.joinAll(3)
+				m.give(m.nodes[0], 50)
+				m.accept(m.nodes[1], false)
+				m.accept(m.nodes[2], false)
+				m.pass(time.Second)
+				if n := m.balance(); n > 0 {
+					t.Errorf("%d tasks released", n)
+				}
+			})
+			m.check(t)
+		})
+	}
+}
