@@ -95,7 +95,9 @@ func (e *endedTasks) take(id string) nodeSet {
 		return nil
 	}
 	delete(e.byID, id)
-	return t.seen
+	seen := t.seen
+	t.seen = nil // t stays in order
+	return seen
 }
 
 func (e *endedTasks) forget(n int) {

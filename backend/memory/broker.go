@@ -145,7 +145,6 @@ func (b *Broker) own(t *task, l *lease) *ownership {
 // disown ends a claim. The caller sees to the task and to the node's knowledge.
 func (b *Broker) disown(o *ownership) {
 	o.task.owner = nil
-	o.listener = nil
 	delete(o.lease.owned, o.task.id)
 	name := o.claim.Node
 	b.owned[name]--

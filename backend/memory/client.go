@@ -196,7 +196,7 @@ func (t *task) info() metafora.TaskInfo {
 // enter returns with the broker's lock held, unless ctx has ended.
 func (cl *Client) enter(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 	cl.broker.lock()
 	return nil

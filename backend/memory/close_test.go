@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +34,9 @@ func TestCloseLeavesClaimsToTheLease(t *testing.T) {
 		a.wantLost(nil)
 		time.Sleep(2 * ttl)
 		again.wantLost(nil)
+		if nodes := other.Nodes(); len(nodes) != 2 {
+			t.Fatalf("the end of the old lease changed the live nodes: %v", nodes)
+		}
 	})
 }
 
@@ -51,12 +55,16 @@ func TestCloseOfAnUnreachableNodeIsACrash(t *testing.T) {
 // slowContext blocks in its first Lost until it is told to go on.
 type slowContext struct {
 	enter, leave chan struct{}
-	calls        int
+	lost         []string
 }
 
-func (s *slowContext) Lost(metafora.Claim, error) {
-	s.calls++
-	if s.calls == 1 {
+func newSlowContext() *slowContext {
+	return &slowContext{enter: make(chan struct{}), leave: make(chan struct{})}
+}
+
+func (s *slowContext) Lost(c metafora.Claim, _ error) {
+	s.lost = append(s.lost, c.TaskID)
+	if len(s.lost) == 1 {
 		s.enter <- struct{}{}
 		<-s.leave
 	}
@@ -68,7 +76,7 @@ func TestCloseWaitsForTheCallUnderWayAndDropsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.NewBroker()
 		submit(t, b, "t1", "t2")
-		s := &slowContext{enter: make(chan struct{}), leave: make(chan struct{})}
+		s := newSlowContext()
 		c := b.Coordinator("a")
 		wantNoErr(t, c.Init(t.Context(), s))
 		for _, id := range []string{"t1", "t2"} {
@@ -89,9 +97,36 @@ func TestCloseWaitsForTheCallUnderWayAndDropsTheRest(t *testing.T) {
 		wantNoErr(t, <-closed)
 		wantNoErr(t, <-closed)
 		synctest.Wait()
-		if s.calls != 1 {
-			t.Fatalf("Lost was called %d times", s.calls)
+		if len(s.lost) != 1 {
+			t.Fatalf("Lost was called for %q", s.lost)
 		}
+	})
+}
+
+func TestCallsToTheContextAreMadeOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.NewBroker()
+		submit(t, b, "t1", "t2", "t3")
+		s := newSlowContext()
+		c := b.Coordinator("a")
+		wantNoErr(t, c.Init(t.Context(), s))
+		for _, id := range []string{"t1", "t2", "t3"} {
+			_, err := c.Claim(t.Context(), metafora.NewTask(id))
+			wantNoErr(t, err)
+		}
+		go b.DeleteOwner("t2")
+		<-s.enter
+		b.DeleteOwner("t1")
+		b.DeleteOwner("t3")
+		if len(s.lost) != 1 {
+			t.Fatalf("Lost was called for %q at the same time", s.lost)
+		}
+		close(s.leave)
+		synctest.Wait()
+		if !slices.Equal(s.lost, []string{"t2", "t1", "t3"}) {
+			t.Fatalf("Lost was called for %q", s.lost)
+		}
+		wantNoErr(t, c.Close())
 	})
 }
 

@@ -1,9 +1,12 @@
 package memory_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/backend/memory"
@@ -204,11 +207,20 @@ func TestTaskCommandsAreChecked(t *testing.T) {
 		wantErr(t, client.Send(t.Context(), "t", statemachine.Message{}), statemachine.ErrInvalidMessage)
 		wantErr(t, b.PutRawTaskCommand("ghost", nil), metafora.ErrNoTask)
 
-		a := join(t, b, "a")
-		commands, stop := a.CommandListener().Listen(a.claim("t")[0])
-		defer stop()
+		var logs strings.Builder
+		a := join(t, b, "a", memory.WithLogger(hclog.New(&hclog.LoggerOptions{Output: &logs})))
+		claim := a.claim("t")[0]
 		wantNoErr(t, b.PutRawTaskCommand("t", []byte("{")))
-		wantNothing(t, commands)
+		for range 2 {
+			commands, stop := a.CommandListener().Listen(claim)
+			wantNothing(t, commands)
+			stop()
+		}
+		if n := strings.Count(logs.String(), "malformed command dropped"); n != 1 {
+			t.Fatalf("a malformed command was dropped %d times:\n%s", n, logs.String())
+		}
+		commands, stop := a.CommandListener().Listen(claim)
+		defer stop()
 		send(t, b, "t", statemachine.Pause())
 		wantReceived(t, commands, statemachine.CodePause)
 	})

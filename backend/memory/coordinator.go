@@ -132,14 +132,12 @@ func (c *Coordinator) claim(ctx context.Context, t metafora.Task) (*ownership, e
 	}
 	b := c.broker
 	defer b.unlock()
-	if c.lease == nil || c.leaseOverdue() {
-		return nil, metafora.ErrLeaseLost
-	}
-	if c.link != connected {
-		return nil, ErrUnreachable
-	}
 	stored := b.tasks[id]
 	switch {
+	case c.lease == nil:
+		return nil, metafora.ErrLeaseLost
+	case c.link != connected:
+		return nil, ErrUnreachable
 	case stored == nil || stored.seen.stale(c.number, t):
 		return nil, metafora.ErrNoTask
 	case stored.owner != nil:
@@ -270,7 +268,7 @@ func (c *Coordinator) awake(ctx context.Context) error {
 		c.broker.lock()
 		err := c.err
 		if err == nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
+			err = ctx.Err()
 		}
 		if err != nil {
 			c.broker.unlock()

@@ -70,6 +70,7 @@ func TestViewOfAPartitionedNodeStandsStill(t *testing.T) {
 		b.Partition("a")
 		other.claim("t2")
 		join(t, b, "third")
+		b.Partition("a") // once more changes nothing
 		a.mu.Lock()
 		changes := a.changes
 		a.mu.Unlock()
@@ -122,12 +123,16 @@ func TestKilledNodeIsSilent(t *testing.T) {
 			commanded <- err
 		}()
 		claim := a.claim("t")[0]
+		commands, stop := a.CommandListener().Listen(claim)
+		defer stop()
 		synctest.Wait()
 		a.mu.Lock()
 		changes := a.changes
 		a.mu.Unlock()
 
 		b.Kill("a")
+		send(t, b, "t", statemachine.Pause())
+		wantNothing(t, commands)
 		wantErr(t, <-watched, memory.ErrKilled)
 		wantErr(t, <-commanded, memory.ErrKilled)
 		wantErr(t, a.Done(t.Context(), claim), memory.ErrKilled)

@@ -195,6 +195,20 @@ func TestPausedNodeLearnsOfItsLossWhenItWakes(t *testing.T) {
 	})
 }
 
+func TestPausedNodeGivesUpWhatIsPastItsDeadlineWhenItWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.NewBroker()
+		submit(t, b, "t")
+		a := join(t, b, "a")
+		claims := a.claim("t")
+		b.Pause("a")
+		time.Sleep(ttl - margin/2) // the broker still has the claim
+		b.Heal("a")
+		a.wantLost(metafora.ErrLeaseLost, claims...)
+		a.claim("t")
+	})
+}
+
 // Leases that end at the same instant end in the order in which they began.
 func TestLeasesThatEndTogetherEndInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

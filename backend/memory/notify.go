@@ -4,9 +4,6 @@ package memory
 // Coordinator are made one at a time, in the order in which they were queued,
 // by whichever goroutine caused one.
 func (c *Coordinator) later(call func()) {
-	if c.err != nil {
-		return // a node that is gone hears of nothing
-	}
 	if len(c.calls) == 0 {
 		c.broker.unread = append(c.broker.unread, c)
 	}

@@ -3,6 +3,8 @@ package memory_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,16 +62,25 @@ func TestSlowReceiverIsToldOfPresentTasksOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.NewBroker()
 		submit(t, b, "first")
-		a, other := join(t, b, "a"), join(t, b, "other")
+		decoded := 0
+		a := join(t, b, "a", memory.WithTaskFunc(func(id string, props []byte) (metafora.Task, error) {
+			decoded++
+			return metafora.PlainTask(id, props)
+		}))
+		other := join(t, b, "other")
 		tasks := a.watchUnread()
 		synctest.Wait() // it blocks in sending the first one
 
 		ids := numbered(100)
 		submit(t, b, ids...)
 		submit(t, b, "last")
-		other.claim(ids...)
+		other.claim(ids[:40]...)
 		go a.note(tasks)
-		a.wantAnnounced("first", "last")
+		want := slices.Concat([]string{"first"}, ids[40:], []string{"last"})
+		a.wantAnnounced(want...)
+		if decoded != len(want) {
+			t.Fatalf("the TaskFunc was called %d times for %d announcements", decoded, len(want))
+		}
 	})
 }
 
@@ -187,24 +198,50 @@ func TestAnyTaskOfTheOnlySubmissionClaims(t *testing.T) {
 
 // A Coordinator takes the number of one that is closed, not its announcements.
 func TestAnnouncementsAreForgottenWithTheirNode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := memory.NewBroker(memory.WithTaskFunc(decodeJob))
-		for range 3 {
-			wantNoErr(t, b.Client().SubmitTask(t.Context(), &job{"t", "text"}))
-			a := join(t, b, "a")
-			// No Watch of this one: it has no Task of any submission.
-			_, err := a.Claim(t.Context(), &job{"t", "made by hand"})
-			wantNoErr(t, err)
-			wantNoErr(t, b.Client().DeleteTask(t.Context(), "t"))
-			wantNoErr(t, a.Close())
+	const closeIt, deleteIt, submitIt = "close", "delete", "submit"
+	for _, order := range [][]string{
+		{closeIt, deleteIt, submitIt},
+		{deleteIt, closeIt, submitIt},
+		{deleteIt, submitIt, closeIt},
+	} {
+		t.Run(strings.Join(order, ", "), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := memory.NewBroker(memory.WithTaskFunc(decodeJob))
+				client := b.Client()
+				wantNoErr(t, client.SubmitTask(t.Context(), &job{"t", "text"}))
+				watcher := join(t, b, "watcher")
+				watcher.watch()
+				watcher.wantAnnounced("t")
+				for _, step := range order {
+					switch step {
+					case closeIt:
+						wantNoErr(t, watcher.Close())
+					case deleteIt:
+						wantNoErr(t, client.DeleteTask(t.Context(), "t"))
+					case submitIt:
+						wantNoErr(t, client.SubmitTask(t.Context(), &job{"t", "text"}))
+					}
+				}
+				// This one has no Task of any submission from its watch.
+				_, err := join(t, b, "a").Claim(t.Context(), &job{"t", "made by hand"})
+				wantNoErr(t, err)
+			})
+		})
+	}
+}
 
-			wantNoErr(t, b.Client().SubmitTask(t.Context(), &job{"t", "text"}))
-			watcher := join(t, b, "watcher")
-			watcher.watch()
-			watcher.wantAnnounced("t")
-			wantNoErr(t, b.Client().DeleteTask(t.Context(), "t"))
-			wantNoErr(t, watcher.Close())
-		}
+func TestTaskThatEndsWhileItIsDecodedIsNotAnnounced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.NewBroker()
+		submit(t, b, "deleted", "kept")
+		a := join(t, b, "a", memory.WithTaskFunc(func(id string, props []byte) (metafora.Task, error) {
+			if id == "deleted" {
+				wantNoErr(t, b.Client().DeleteTask(t.Context(), id))
+			}
+			return metafora.PlainTask(id, props)
+		}))
+		a.watch()
+		a.wantAnnounced("kept")
 	})
 }
 
