@@ -67,7 +67,8 @@ func NewBroker(opts ...Option) *Broker {
 }
 
 // Coordinator returns a Coordinator for a node of the given name. It joins the
-// cluster, and tells of a name or an option that cannot be, with Init.
+// cluster, and tells of a name or an option that cannot be, with Init. The caller
+// closes it, joined or not.
 func (b *Broker) Coordinator(name string, opts ...Option) *Coordinator {
 	return newCoordinator(b, name, resolve(b.defaults, opts))
 }

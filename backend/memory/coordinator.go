@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -164,10 +165,9 @@ func (c *Coordinator) grant(o *ownership) error {
 	return nil
 }
 
-// Claimable implements [metafora.Coordinator]. A node that is cut off from the
-// broker is told the present truth all the same: it is asked about tasks that
-// are waiting to be claimed, and one that was forgotten for being claimable no
-// more has to be announced again, which stale knowledge could not promise.
+// Claimable implements [metafora.Coordinator]. It tells the present truth even to
+// a node that is cut off: who drops a task that is not claimable must be able to
+// count on the announcement that follows when it is so again.
 func (c *Coordinator) Claimable(id string) bool {
 	c.broker.lock()
 	defer c.broker.unlock()
@@ -206,9 +206,8 @@ func (c *Coordinator) Done(ctx context.Context, claim metafora.Claim) error {
 	return nil
 }
 
-// Close implements [metafora.Coordinator]. The lease of a node without claims
-// ends at once, so that the node's name is free; so is the name of a node with
-// claims, but they end when the lease was last renewed for.
+// Close implements [metafora.Coordinator]. The node's name is free at once,
+// unless the node is cut off. A lease with claims is left to expire.
 func (c *Coordinator) Close() error {
 	if c.leave() {
 		c.opts.logger.Info("left", "node", c.name)
@@ -266,11 +265,7 @@ func (c *Coordinator) Name() string { return c.name }
 func (c *Coordinator) awake(ctx context.Context) error {
 	for {
 		c.broker.lock()
-		err := c.err
-		if err == nil && ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		if err != nil {
+		if err := cmp.Or(c.err, ctx.Err()); err != nil {
 			c.broker.unlock()
 			return err
 		}

@@ -44,7 +44,7 @@ func TestPartitionedNodeLosesItsClaimsBeforeTheBrokerGivesThemAway(t *testing.T)
 
 		time.Sleep(ttl - margin - 1)
 		a.wantLost(nil)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		lostAt := a.wantLost(metafora.ErrLeaseLost, claims...)
 		if want := renewed.Add(ttl - margin); !lostAt.Equal(want) || !a.LeaseDeadline().Equal(want) {
 			t.Fatalf("lost at %v, deadline %v, want %v", lostAt, a.LeaseDeadline(), want)
@@ -118,7 +118,7 @@ func TestNodeWhoseNameIsTakenWaitsForIt(t *testing.T) {
 		b.Partition("a")
 		time.Sleep(ttl - 1)
 		wantErr(t, b.Coordinator("a").Init(t.Context(), old), metafora.ErrNodeExists)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		successor := join(t, b, "a")
 		b.Heal("a")
 
