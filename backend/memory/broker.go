@@ -11,6 +11,7 @@ import (
 // no closing: a Broker whose Coordinators are closed leaves nothing behind.
 type Broker struct {
 	defaults []Option
+	owned    tally
 
 	// mu guards all below, and what the Coordinators say it does. It is taken
 	// by lock and released by unlock, never held during a callback.
@@ -19,7 +20,6 @@ type Broker struct {
 	tasks     map[string]*task
 	claimable claimableLog
 	ended     endedTasks
-	owned     map[string]int // tasks owned, by the name of the node
 	states    map[string][]byte
 	inboxes   map[string][][]byte // commands to nodes, oldest first
 	cluster   cluster
@@ -54,7 +54,6 @@ func NewBroker(opts ...Option) *Broker {
 		defaults: opts,
 		tasks:    make(map[string]*task),
 		ended:    endedTasks{byID: make(map[string]*endedTask)},
-		owned:    make(map[string]int),
 		states:   make(map[string][]byte),
 		inboxes:  make(map[string][][]byte),
 		cluster:  cluster{nodes: make(map[string]*registration)},
@@ -89,6 +88,14 @@ func (b *Broker) Revision() uint64 {
 func (b *Broker) lock() {
 	b.mu.Lock()
 	b.alarms.runDue()
+}
+
+// catchUp is lock without the lock, for what can be read without it.
+func (b *Broker) catchUp() {
+	if b.alarms.due() {
+		b.lock()
+		b.unlock()
+	}
 }
 
 // unlock releases the broker's lock and then makes the calls to
@@ -138,7 +145,7 @@ func (b *Broker) own(t *task, l *lease) *ownership {
 	}
 	t.owner = o
 	l.owned[t.id] = o
-	b.owned[name]++
+	b.owned.add(name, 1)
 	b.claimable.remove(t)
 	return o
 }
@@ -147,9 +154,5 @@ func (b *Broker) own(t *task, l *lease) *ownership {
 func (b *Broker) disown(o *ownership) {
 	o.task.owner = nil
 	delete(o.lease.owned, o.task.id)
-	name := o.claim.Node
-	b.owned[name]--
-	if b.owned[name] == 0 {
-		delete(b.owned, name)
-	}
+	b.owned.add(o.claim.Node, -1)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/metafora-go/metafora"
@@ -109,27 +108,26 @@ type clusterView struct {
 }
 
 func (b *Broker) view() *clusterView {
-	return &clusterView{nodes: b.cluster.list(), owned: maps.Clone(b.owned)}
+	return &clusterView{nodes: b.cluster.list(), owned: b.owned.snapshot()}
 }
 
 // Nodes implements [metafora.ClusterState].
 func (c *Coordinator) Nodes() []metafora.Node {
 	c.broker.lock()
 	defer c.broker.unlock()
-	if c.stale != nil {
-		return c.stale.nodes
+	if view := c.stale.Load(); view != nil {
+		return view.nodes
 	}
 	return c.broker.cluster.list()
 }
 
 // NodeTaskCount implements [metafora.ClusterState].
 func (c *Coordinator) NodeTaskCount(node string) int {
-	c.broker.lock()
-	defer c.broker.unlock()
-	if c.stale != nil {
-		return c.stale.owned[node]
+	c.broker.catchUp()
+	if view := c.stale.Load(); view != nil {
+		return view.owned[node]
 	}
-	return c.broker.owned[node]
+	return c.broker.owned.of(node)
 }
 
 // SetAccepting implements [metafora.Coordinator].

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/metafora-go/metafora"
@@ -31,6 +32,9 @@ type Coordinator struct {
 	opts   options
 	gone   chan struct{} // closed when the node has left or was killed
 
+	// stale is what a node that is cut off knows of the cluster, else nil.
+	stale atomic.Pointer[clusterView]
+
 	// The broker's lock guards all below.
 	number      int  // among the members of the cluster
 	initialised bool // Init was called
@@ -46,8 +50,7 @@ type Coordinator struct {
 	cutoff   *alarm
 	held     map[string]*ownership // claims as the node knows them, by task
 
-	link  link
-	stale *clusterView // what a node that is cut off knows, else nil
+	link link
 
 	calls        []func() // to the context, oldest first
 	changeQueued bool

@@ -47,7 +47,7 @@ func (b *Broker) cutLink(node string, l link) bool {
 	named := b.cluster.named(node)
 	for _, c := range named {
 		if c.link == connected {
-			c.stale = b.view()
+			c.stale.Store(b.view())
 		}
 		c.link = l
 	}
@@ -71,7 +71,8 @@ func (b *Broker) Heal(node string) {
 // reconnect catches up with what happened while the node was cut off. What it
 // has lost comes first: its handlers may be running on borrowed time.
 func (c *Coordinator) reconnect() {
-	c.link, c.stale = connected, nil
+	c.link = connected
+	c.stale.Store(nil)
 	c.changed.fire()
 	if !c.joined {
 		return

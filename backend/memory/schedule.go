@@ -2,6 +2,7 @@ package memory
 
 import (
 	"container/heap"
+	"sync/atomic"
 	"time"
 )
 
@@ -9,9 +10,12 @@ import (
 // their times and, for one time, of their creation. With a standard timer each,
 // leases that end at the same instant would end in any order.
 type schedule struct {
-	fire   func() // what the standard timer calls; it calls runDue
-	timer  *time.Timer
-	armed  time.Time // when timer fires, zero if it does not
+	fire  func() // what the standard timer calls; it calls runDue
+	timer *time.Timer
+	armed time.Time // when timer fires, zero if it does not
+	// next is armed as Unix nanoseconds, 0 for zero, for readers without the
+	// lock. A clock that was set back makes them late, no more.
+	next   atomic.Int64
 	queue  alarmQueue
 	alarms uint64 // how many were created
 }
@@ -47,6 +51,12 @@ func (s *schedule) cancel(a *alarm) {
 	}
 }
 
+// due reports, without any lock, whether there is something for runDue.
+func (s *schedule) due() bool {
+	next := s.next.Load()
+	return next != 0 && time.Now().UnixNano() >= next
+}
+
 // runDue runs what is due, including what becomes due by it.
 func (s *schedule) runDue() {
 	for len(s.queue) > 0 && !s.queue[0].at.After(time.Now()) {
@@ -63,9 +73,11 @@ func (s *schedule) arm() {
 			s.timer.Stop()
 		}
 		s.armed = time.Time{}
+		s.next.Store(0)
 	case s.armed.Equal(s.queue[0].at):
 	default:
 		s.armed = s.queue[0].at
+		s.next.Store(s.armed.UnixNano())
 		if s.timer == nil {
 			s.timer = time.AfterFunc(time.Until(s.armed), s.fire)
 		} else {
