@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/etcd"
+	"github.com/metafora-go/metafora/balance"
+	"github.com/metafora-go/metafora/statemachine"
+)
+
+const (
+	namespace = "/bench"
+	leaseTTL  = 5 * time.Second
+)
+
+// node is a Consumer whose handlers count themselves and wait to be stopped.
+type node struct {
+	consumer *metafora.Consumer
+	coord    *etcd.Coordinator
+	ended    chan error
+}
+
+// running counts handlers, and tells when a number of them was reached.
+type running struct {
+	now     atomic.Int64
+	want    int64
+	reached chan struct{}
+}
+
+func newRunning(want int) *running {
+	return &running{want: int64(want), reached: make(chan struct{})}
+}
+
+func (r *running) enter() {
+	if r.now.Add(1) == r.want {
+		close(r.reached)
+	}
+}
+
+func (r *running) wait(ctx context.Context) error {
+	select {
+	case <-r.reached:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%d of %d handlers run: %w", r.now.Load(), r.want, ctx.Err())
+	}
+}
+
+// waiter is a handler that runs until it is stopped.
+func waiter(r *running) metafora.HandlerFunc {
+	return metafora.SimpleHandler(func(ctx context.Context, _ metafora.Task, stop <-chan struct{}) bool {
+		r.enter()
+		select {
+		case <-stop:
+		case <-ctx.Done():
+		}
+		return false
+	})
+}
+
+// startNode runs a node. With balance.All it claims everything at once; alone is
+// for clusters of one.
+func startNode(ctx context.Context, cli *clientv3.Client, name string, alone bool, h func(*etcd.Coordinator) metafora.HandlerFunc) (*node, error) {
+	coord, err := etcd.NewCoordinator(cli, name, etcd.Options{Namespace: namespace, TTL: leaseTTL})
+	if err != nil {
+		return nil, err
+	}
+	var b metafora.Balancer = balance.NewRendezvous(coord)
+	if alone {
+		b = balance.All()
+	}
+	c, err := metafora.NewConsumer(coord, h(coord), b)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{consumer: c, coord: coord, ended: make(chan error, 1)}
+	go func() { n.ended <- c.Run(ctx) }()
+	return n, nil
+}
+
+func (n *node) stop() error {
+	n.consumer.Shutdown()
+	return <-n.ended
+}
+
+func stopAll(nodes []*node) error {
+	errs := make(chan error)
+	for _, n := range nodes {
+		go func() { errs <- n.stop() }()
+	}
+	var first error
+	for range nodes {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// submit makes n tasks wait.
+func submit(ctx context.Context, cli *clientv3.Client, n int) (*etcd.Client, error) {
+	client, err := etcd.NewClient(cli, etcd.Options{Namespace: namespace})
+	if err != nil {
+		return nil, err
+	}
+	return client, client.SubmitTasks(ctx, tasks(n))
+}
+
+func tasks(n int) []metafora.Task {
+	ts := make([]metafora.Task, n)
+	for i := range ts {
+		ts[i] = metafora.NewTask(fmt.Sprintf("task-%06d", i))
+	}
+	return ts
+}
+
+// playNode is a node in a process of its own, which says when all tasks of the
+// number in its environment run.
+func playNode(ctx context.Context) error {
+	cli, err := dial(ctx, os.Getenv("METAFORA_BENCH_ETCD"))
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	var want int
+	if _, err := fmt.Sscan(os.Getenv("METAFORA_BENCH_TASKS"), &want); err != nil {
+		return err
+	}
+	r := newRunning(want)
+	n, err := startNode(ctx, cli, fmt.Sprint("node-", os.Getpid()), false, func(*etcd.Coordinator) metafora.HandlerFunc { return waiter(r) })
+	if err != nil {
+		return err
+	}
+	if err := r.wait(ctx); err != nil {
+		return err
+	}
+	fmt.Println("running")
+	waitForParent(ctx)
+	return n.stop()
+}
+
+// statefulWaiter is a stateful task that runs until it gets a command, which is
+// its answer.
+func statefulWaiter(r *running, c *etcd.Coordinator) metafora.HandlerFunc {
+	h := func(ctx context.Context, _ metafora.Task, commands <-chan statemachine.Message) statemachine.Message {
+		r.enter()
+		select {
+		case m := <-commands:
+			return m
+		case <-ctx.Done():
+			return statemachine.Release()
+		}
+	}
+	return statemachine.HandlerFunc(h, c.StateStore(), c.CommandListener())
+}

@@ -1,0 +1,410 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/etcd"
+	"github.com/metafora-go/metafora/statemachine"
+)
+
+// onServer runs f with an etcd of its own and what that can do without the
+// library.
+func onServer(ctx context.Context, o options, f func(ctx context.Context, s *server, raw float64) ([]figure, error)) ([]figure, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	s, err := startServer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	raw, err := s.rawClaims(ctx, o.Tasks)
+	if err != nil {
+		return nil, err
+	}
+	return f(ctx, s, raw)
+}
+
+// submitAndDone submits tasks, and has a node run them to their end at once.
+func submitAndDone(ctx context.Context, o options) ([]figure, error) {
+	return onServer(ctx, o, func(ctx context.Context, s *server, raw float64) ([]figure, error) {
+		begun := time.Now()
+		client, err := submit(ctx, s.cli, o.Tasks)
+		if err != nil {
+			return nil, err
+		}
+		submitted := perSecond(o.Tasks, begun)
+
+		r := newRunning(o.Tasks)
+		release := make(chan struct{})
+		h := metafora.SimpleHandler(func(context.Context, metafora.Task, <-chan struct{}) bool {
+			r.enter()
+			<-release
+			return true
+		})
+		n, err := startNode(ctx, s.cli, "a", true, func(*etcd.Coordinator) metafora.HandlerFunc { return h })
+		if err != nil {
+			return nil, err
+		}
+		if err := r.wait(ctx); err != nil {
+			return nil, err
+		}
+		begun = time.Now()
+		close(release)
+		for n.coord.Stats().Tasks > 0 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		done := perSecond(o.Tasks, begun)
+		if left, err := client.Tasks(ctx); err != nil || len(left) > 0 {
+			return nil, fmt.Errorf("%d tasks are left: %w", len(left), err)
+		}
+		return []figure{
+			{"SubmitTasks", "tasks/s", ">= 20000", submitted, raw},
+			{"Done", "tasks/s", ">= 10000", done, raw},
+		}, n.stop()
+	})
+}
+
+// massStart lets nodes loose on waiting tasks.
+func massStart(ctx context.Context, o options) ([]figure, error) {
+	var all []figure
+	for _, nodes := range []int{1, 4, 16} {
+		figures, err := onServer(ctx, o, func(ctx context.Context, s *server, raw float64) ([]figure, error) {
+			return massStartOf(ctx, s, raw, nodes, o.Tasks)
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, figures...)
+	}
+	return all, nil
+}
+
+func massStartOf(ctx context.Context, s *server, raw float64, count, tasks int) ([]figure, error) {
+	if _, err := submit(ctx, s.cli, tasks); err != nil {
+		return nil, err
+	}
+	before, err := s.counters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := newRunning(tasks)
+	begun := time.Now()
+	nodes, err := startNodes(ctx, s, count, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.wait(ctx); err != nil {
+		return nil, err
+	}
+	rate := perSecond(tasks, begun)
+	after, err := s.counters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	figures := []figure{
+		{fmt.Sprintf("claimed by %d", count), "tasks/s", map[int]string{1: ">= 15000", 4: ">= 10000"}[count], rate, raw},
+		{fmt.Sprintf("proposals by %d", count), "per task", "<= 0.1", (after.proposals - before.proposals) / float64(tasks), 0},
+		{fmt.Sprintf("Range requests by %d", count), "per task", "< 0.01", (after.requests["Range"] - before.requests["Range"]) / float64(tasks), 0},
+	}
+	if count > 1 {
+		most := 0
+		for _, n := range nodes {
+			most = max(most, n.consumer.Counts().Running)
+		}
+		figures = append(figures, figure{fmt.Sprintf("fullest of %d", count), "of average", "", float64(most*count) / float64(tasks), 0})
+	}
+	return figures, stopAll(nodes)
+}
+
+func startNodes(ctx context.Context, s *server, count int, r *running) ([]*node, error) {
+	nodes := make([]*node, count)
+	for i := range nodes {
+		var err error
+		nodes[i], err = startNode(ctx, s.cli, fmt.Sprintf("node-%02d", i), count == 1, func(*etcd.Coordinator) metafora.HandlerFunc { return waiter(r) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nodes, nil
+}
+
+// trickle submits tasks one by one to 16 idle nodes.
+func trickle(ctx context.Context, o options) ([]figure, error) {
+	const count = 16
+	n := min(o.Tasks, 500)
+	return onServer(ctx, o, func(ctx context.Context, s *server, _ float64) ([]figure, error) {
+		r := newRunning(n)
+		nodes, err := startNodes(ctx, s, count, r)
+		if err != nil {
+			return nil, err
+		}
+		client, err := etcd.NewClient(s.cli, etcd.Options{Namespace: namespace})
+		if err != nil {
+			return nil, err
+		}
+		for {
+			ns, err := client.Nodes(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if len(ns) == count {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		before, err := s.counters(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for i, t := range tasks(n) {
+			if err := client.SubmitTask(ctx, t); err != nil {
+				return nil, err
+			}
+			// One by one: the next when this one runs, or waits for its turn.
+			for until := time.Now().Add(50 * time.Millisecond); r.now.Load() <= int64(i) && time.Now().Before(until); {
+				time.Sleep(100 * time.Microsecond)
+			}
+		}
+		if err := r.wait(ctx); err != nil {
+			return nil, err
+		}
+		after, err := s.counters(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return []figure{
+			{"proposals by 16, submission apart", "per task", "<= 1.2", (after.proposals-before.proposals)/float64(n) - 1, 0},
+			{"Range requests by 16", "per task", "< 0.01", (after.requests["Range"] - before.requests["Range"]) / float64(n), 0},
+		}, stopAll(nodes)
+	})
+}
+
+// footprint is what this process needs.
+type footprint struct {
+	bytes      float64
+	goroutines int
+}
+
+func measureFootprint() footprint {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return footprint{bytes: float64(m.HeapInuse + m.StackInuse), goroutines: runtime.NumGoroutine()}
+}
+
+// idle has one node run many tasks that do nothing.
+func idle(ctx context.Context, o options) ([]figure, error) {
+	return onServer(ctx, o, func(ctx context.Context, s *server, _ float64) ([]figure, error) {
+		if _, err := submit(ctx, s.cli, o.Idle); err != nil {
+			return nil, err
+		}
+		before := measureFootprint()
+		r := newRunning(o.Idle)
+		n, err := startNode(ctx, s.cli, "a", true, func(*etcd.Coordinator) metafora.HandlerFunc { return waiter(r) })
+		if err != nil {
+			return nil, err
+		}
+		if err := r.wait(ctx); err != nil {
+			return nil, err
+		}
+		after := measureFootprint()
+		other, err := s.idleRequests(ctx, 4*leaseTTL)
+		if err != nil {
+			return nil, err
+		}
+		return []figure{
+			{"memory of an idle task", "bytes", "<= 4096", (after.bytes - before.bytes) / float64(o.Idle), 0},
+			{"goroutines of an idle task", "", "<= 1", float64(after.goroutines-before.goroutines) / float64(o.Idle), 0},
+			{fmt.Sprintf("requests of %d idle tasks but lease renewals", o.Idle), "in 20 s", "0", other, 0},
+		}, n.stop()
+	})
+}
+
+// idleRequests counts what etcd receives in a while, lease renewals apart.
+func (s *server) idleRequests(ctx context.Context, d time.Duration) (float64, error) {
+	before, err := s.counters(ctx)
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	after, err := s.counters(ctx)
+	var sum float64
+	for method, v := range after.requests {
+		if method != "LeaseKeepAlive" {
+			sum += v - before.requests[method]
+		}
+	}
+	return sum, err
+}
+
+// failover ends a node process that runs everything, and waits until another
+// does: with SIGKILL, then with SIGTERM.
+func failover(ctx context.Context, o options) ([]figure, error) {
+	var figures []figure
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		f, err := onServer(ctx, o, func(ctx context.Context, s *server, _ float64) ([]figure, error) {
+			return failoverBy(ctx, s, sig, o.Tasks)
+		})
+		if err != nil {
+			return nil, err
+		}
+		figures = append(figures, f...)
+	}
+	return figures, nil
+}
+
+func failoverBy(ctx context.Context, s *server, sig syscall.Signal, tasks int) ([]figure, error) {
+	if _, err := submit(ctx, s.cli, tasks); err != nil {
+		return nil, err
+	}
+	victim, err := startChild("node", "METAFORA_BENCH_ETCD="+s.first, fmt.Sprint("METAFORA_BENCH_TASKS=", tasks))
+	if err != nil {
+		return nil, err
+	}
+	defer victim.kill()
+	r := newRunning(tasks)
+	// Joins when all tasks run elsewhere, and is told not to take its share of
+	// them: the victim's end alone moves them.
+	heir, err := startNode(ctx, s.cli, "heir", true, func(*etcd.Coordinator) metafora.HandlerFunc { return waiter(r) })
+	if err != nil {
+		return nil, err
+	}
+	for heir.coord.Stats().Tasks < tasks && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	begun := time.Now()
+	if err := victim.cmd.Process.Signal(sig); err != nil {
+		return nil, err
+	}
+	if err := r.wait(ctx); err != nil {
+		return nil, err
+	}
+	took := time.Since(begun).Seconds()
+	f := figure{name: fmt.Sprintf("all of %d run elsewhere after %v", tasks, sig), unit: "s", value: took, target: "<= 3"}
+	if sig == syscall.SIGKILL {
+		f.target = fmt.Sprintf("<= TTL + 2 = %g", (leaseTTL + 2*time.Second).Seconds())
+	}
+	return []figure{f}, heir.stop()
+}
+
+// stateful has one node run stateful tasks.
+func stateful(ctx context.Context, o options) ([]figure, error) {
+	return onServer(ctx, o, func(ctx context.Context, s *server, raw float64) ([]figure, error) {
+		client, err := submit(ctx, s.cli, o.Idle)
+		if err != nil {
+			return nil, err
+		}
+		before := measureFootprint()
+		r := newRunning(o.Idle)
+		n, err := startNode(ctx, s.cli, "a", true, func(c *etcd.Coordinator) metafora.HandlerFunc { return statefulWaiter(r, c) })
+		if err != nil {
+			return nil, err
+		}
+		if err := r.wait(ctx); err != nil {
+			return nil, err
+		}
+		runningTask := measureFootprint()
+		requests, err := s.idleRequests(ctx, leaseTTL)
+		if err != nil {
+			return nil, err
+		}
+		latency, err := commandLatency(ctx, client, r, min(o.Tasks, 500))
+		if err != nil {
+			return nil, err
+		}
+		transitions, err := pauseAll(ctx, client, n, o.Idle)
+		if err != nil {
+			return nil, err
+		}
+		paused := measureFootprint()
+		each := func(f footprint) float64 { return (f.bytes - before.bytes) / float64(o.Idle) }
+		return []figure{
+			{"memory of a running stateful task", "bytes", "<= 8192", each(runningTask), 0},
+			{"goroutines of one", "", "<= 2", float64(runningTask.goroutines-before.goroutines) / float64(o.Idle), 0},
+			{"memory of a paused one", "bytes", "<= 8192", each(paused), 0},
+			{"goroutines of one", "", "<= 2", float64(paused.goroutines-before.goroutines) / float64(o.Idle), 0},
+			{fmt.Sprintf("requests of %d idle ones but lease renewals", o.Idle), "in 5 s", "0", requests, 0},
+			{"command to its handler", "ms", "< 10", latency, 0},
+			{"commands sent, handled and states stored", "transitions/s", ">= 5000", transitions, raw},
+		}, n.stop()
+	})
+}
+
+// commandLatency is the median time from a command's submission until its
+// handler runs again.
+func commandLatency(ctx context.Context, client *etcd.Client, r *running, n int) (float64, error) {
+	var took []float64
+	for _, t := range tasks(n) {
+		entered := r.now.Load()
+		begun := time.Now()
+		if err := client.Send(ctx, t.ID(), statemachine.Run()); err != nil {
+			return 0, err
+		}
+		for r.now.Load() == entered {
+			if ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
+			time.Sleep(50 * time.Microsecond)
+		}
+		took = append(took, float64(time.Since(begun))/float64(time.Millisecond))
+	}
+	slices.Sort(took)
+	return median(took), nil
+}
+
+// pauseAll sends every task a command and waits until all have stored their new
+// state.
+func pauseAll(ctx context.Context, client *etcd.Client, n *node, count int) (float64, error) {
+	begun := time.Now()
+	next := make(chan string)
+	var wg sync.WaitGroup
+	errs := make(chan error, 1)
+	for range 512 {
+		wg.Go(func() {
+			for id := range next {
+				if err := client.Send(ctx, id, statemachine.Pause()); err != nil {
+					select {
+					case errs <- err:
+					default:
+					}
+				}
+			}
+		})
+	}
+	for _, t := range tasks(count) {
+		next <- t.ID()
+	}
+	close(next)
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return 0, err
+	default:
+	}
+	for _, t := range n.consumer.Tasks() {
+		m := t.Handler.(*statemachine.Machine)
+		for {
+			st, _ := m.State()
+			if st.Code == statemachine.Paused {
+				break
+			}
+			if ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return perSecond(count, begun), nil
+}
