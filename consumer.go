@@ -50,7 +50,6 @@ type Consumer struct {
 	shutdown  bool
 	frozen    bool
 	draining  bool
-	leaving   bool
 	drainEnd  time.Time // when the contexts of drained handlers end, zero for never
 	balanceAt time.Time
 	rounds    int // balance rounds so far

@@ -69,7 +69,6 @@ type holding struct {
 	submission int64
 	ending     int // calls of Release and Done under way
 	state      storedState
-	listener   *listener
 }
 
 func (h *holding) id() claimID { return claimID{task: h.claim.TaskID, fence: h.claim.Fence} }

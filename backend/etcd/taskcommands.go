@@ -20,7 +20,6 @@ type orders struct {
 	mu        sync.Mutex // guards what follows, and each listener's channel against two senders
 	pending   map[string]order
 	listeners map[string]*listener
-	rev       int64
 }
 
 // order is a task's pending command, whose ID is the mod revision of its key.
