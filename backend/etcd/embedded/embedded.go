@@ -48,7 +48,8 @@ type Config struct {
 	// Port is the port for clients. 0: a free one.
 	Port int
 	// Logger gets etcd's logs. etcd is talkative: its Info arrives as Debug,
-	// its Debug as Trace. Nil: no logs.
+	// its Debug as Trace, and all that it says of starting and stopping as
+	// Debug at most. Nil: no logs.
 	Logger hclog.Logger
 
 	// NoFsync turns off fsync: several times faster, but a crash of the
