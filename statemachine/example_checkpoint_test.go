@@ -1,0 +1,59 @@
+package statemachine_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/memory"
+	"github.com/metafora-go/metafora/balance"
+	"github.com/metafora-go/metafora/statemachine"
+)
+
+// A handler saves its progress when it is told to, and goes on from there: after
+// a checkpoint at once, after a release wherever the task runs next.
+func Example_checkpoint() {
+	ctx, shutdown := context.WithCancel(context.Background())
+	defer shutdown()
+	broker := memory.NewBroker()
+	node, client := broker.Coordinator("node-1"), broker.Client()
+	pages := make(chan int) // The work: to read these.
+	begun := make(chan int)
+	saved := 0 // Stands for a database, which would check the fence.
+	crawl := func(_ context.Context, _ metafora.Task, commands <-chan statemachine.Message) statemachine.Message {
+		read := saved
+		begun <- read
+		for {
+			select {
+			case n := <-pages:
+				read += n
+			case m := <-commands:
+				saved = read
+				return m
+			}
+		}
+	}
+	handler := statemachine.HandlerFunc(crawl, node.StateStore(), node.CommandListener())
+	consumer, err := metafora.NewConsumer(node, handler, balance.All())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	stopped := make(chan error)
+	go func() { stopped <- consumer.Run(ctx) }()
+
+	err = client.SubmitTask(ctx, metafora.NewTask("crawl"))
+	fmt.Println("begins at page", <-begun, err)
+	for _, m := range []statemachine.Message{statemachine.Checkpoint(), statemachine.Release()} {
+		pages <- 100
+		err = client.Send(ctx, "crawl", m)
+		fmt.Println("goes on after", m, "at page", <-begun, err)
+	}
+	shutdown()
+	fmt.Println(<-stopped)
+	// Output:
+	// begins at page 0 <nil>
+	// goes on after checkpoint at page 100 <nil>
+	// goes on after release at page 200 <nil>
+	// <nil>
+}

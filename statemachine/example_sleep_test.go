@@ -1,0 +1,56 @@
+package statemachine_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/memory"
+	"github.com/metafora-go/metafora/balance"
+	"github.com/metafora-go/metafora/statemachine"
+)
+
+// A task that works in the small hours sleeps until then. Its deadline is kept
+// at the broker: whichever node owns the task then wakes it.
+func Example_sleep() {
+	ctx, shutdown := context.WithCancel(context.Background())
+	defer shutdown()
+	broker := memory.NewBroker()
+	node, client := broker.Coordinator("node-1"), broker.Client()
+	wake := time.Now().Add(20 * time.Millisecond)
+	done := make(chan struct{})
+	backup := func(_ context.Context, task metafora.Task, commands <-chan statemachine.Message) statemachine.Message {
+		select {
+		case m := <-commands: // Always obey, Release above all.
+			return m
+		default:
+		}
+		if time.Now().Before(wake) {
+			fmt.Println(task.ID(), "goes to sleep")
+			return statemachine.Sleep(wake)
+		}
+		fmt.Println(task.ID(), "is awake, and done")
+		close(done)
+		return statemachine.Complete()
+	}
+	handler := statemachine.HandlerFunc(backup, node.StateStore(), node.CommandListener())
+	consumer, err := metafora.NewConsumer(node, handler, balance.All())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	stopped := make(chan error)
+	go func() { stopped <- consumer.Run(ctx) }()
+
+	if err := client.SubmitTask(ctx, metafora.NewTask("backup")); err != nil {
+		fmt.Println(err)
+	}
+	<-done
+	shutdown()
+	fmt.Println(<-stopped)
+	// Output:
+	// backup goes to sleep
+	// backup is awake, and done
+	// <nil>
+}
