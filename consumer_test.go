@@ -3,239 +3,108 @@ package metafora_test
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/metafora-go/metafora"
-	"github.com/metafora-go/metafora/backend/memory"
-	"github.com/metafora-go/metafora/balance"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is a broker with nodes on it, in a bubble of fake time.
-type world struct {
-	*testing.T
-	broker *memory.Broker
-	client *memory.Client
-	ended  map[*metafora.Consumer]chan error
+// node is a Consumer that runs in a synctest bubble.
+type node struct {
+	*metafora.Consumer
+	fake   *fakeCoordinator
+	result chan error
+	stop   context.CancelFunc
 }
 
-func inBubble(t *testing.T, f func(w *world)) {
+// start runs a Consumer; the test, or else its cleanup, ends it.
+func start(t *testing.T, fake *fakeCoordinator, h metafora.HandlerFunc, b metafora.Balancer, opts ...metafora.Option) *node {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		b := memory.NewBroker()
-		f(&world{T: t, broker: b, client: b.Client(), ended: make(map[*metafora.Consumer]chan error)})
-	})
-}
-
-func (w *world) submit(n int) {
-	w.Helper()
-	for i := range n {
-		if err := w.client.SubmitTask(w.Context(), metafora.NewTask(fmt.Sprintf("t%d", i))); err != nil {
-			w.Fatal(err)
-		}
-	}
-}
-
-func (w *world) start(name string, h metafora.HandlerFunc, opts ...metafora.Option) *metafora.Consumer {
-	w.Helper()
-	c, err := metafora.NewConsumer(w.broker.Coordinator(name), h, balance.All(), opts...)
+	opts = append([]metafora.Option{metafora.WithSeed(1)}, opts...)
+	c, err := metafora.NewConsumer(fake, h, b, opts...)
 	if err != nil {
-		w.Fatal(err)
+		t.Fatal(err)
 	}
-	w.ended[c] = make(chan error, 1)
-	go func() { w.ended[c] <- c.Run(w.Context()) }()
-	return c
-}
-
-func (w *world) stop(c *metafora.Consumer) {
-	w.Helper()
-	c.Shutdown()
-	if err := <-w.ended[c]; err != nil {
-		w.Error(err)
-	}
-}
-
-func (w *world) want(c *metafora.Consumer, running int) {
-	w.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	n := &node{Consumer: c, fake: fake, result: make(chan error, 1), stop: cancel}
+	go func() { n.result <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		c.Shutdown()
+	})
 	synctest.Wait()
-	if got := c.Counts().Running; got != running {
-		w.Errorf("%v: %d tasks run, want %d", c, got, running)
-	}
+	return n
 }
 
-func (w *world) command(node string, cmd metafora.Command) {
-	w.Helper()
-	if err := w.client.SubmitCommand(w.Context(), node, cmd); err != nil {
-		w.Fatal(err)
-	}
+// command sends a command and waits until the node has dealt with it.
+func (n *node) command(cmd metafora.Command) {
+	n.fake.commands <- fakeCommand{cmd: cmd}
+	synctest.Wait()
 }
 
-// untilStopped runs until it is asked to stop, then hands over.
-func untilStopped(ctx context.Context, _ metafora.Task, stop <-chan struct{}) bool {
+// end ends the node and returns what Run returned.
+func (n *node) end() error {
+	n.stop()
+	return <-n.result
+}
+
+// ids returns the IDs of the running tasks.
+func (n *node) ids() []string {
+	ids := []string{}
+	for _, r := range n.Tasks() {
+		ids = append(ids, r.ID())
+	}
+	return ids
+}
+
+// untilStopped is a handler that releases its task when it is asked to stop or
+// its context ends.
+var untilStopped = metafora.SimpleHandler(func(ctx context.Context, _ metafora.Task, stop <-chan struct{}) bool {
 	select {
 	case <-stop:
 	case <-ctx.Done():
 	}
 	return false
-}
+})
 
-func TestEachTaskRunsOnOneNodeAndMovesAtShutdown(t *testing.T) {
-	inBubble(t, func(w *world) {
-		w.submit(10)
-		a := w.start("a", metafora.SimpleHandler(untilStopped))
-		w.want(a, 10)
-		b := w.start("b", metafora.SimpleHandler(untilStopped))
-		w.want(b, 0)
-		w.stop(a)
-		w.want(b, 10)
-		w.stop(b)
-	})
-}
-
-func TestDeadNodesTasksRunElsewhereOnceItsLeaseEnds(t *testing.T) {
-	inBubble(t, func(w *world) {
-		w.submit(3)
-		a := w.start("a", metafora.SimpleHandler(untilStopped))
-		w.want(a, 3)
-		b := w.start("b", metafora.SimpleHandler(untilStopped))
-		w.broker.Partition("a")
-		time.Sleep(11 * time.Second)
-		w.want(a, 0)
-		w.want(b, 3)
-		w.broker.Heal("a")
-		w.stop(a)
-		w.stop(b)
-	})
-}
-
-func TestLostClaimEndsTheContextWithItsCause(t *testing.T) {
-	inBubble(t, func(w *world) {
-		w.submit(1)
-		cause := make(chan error, 1)
-		a := w.start("a", metafora.SimpleHandler(func(ctx context.Context, _ metafora.Task, _ <-chan struct{}) bool {
-			<-ctx.Done()
-			cause <- context.Cause(ctx)
-			return false
-		}))
-		w.want(a, 1)
-		if err := w.client.DeleteTask(w.Context(), "t0"); err != nil {
-			t.Fatal(err)
-		}
-		if err := <-cause; !errors.Is(err, metafora.ErrNotOwner) {
-			t.Errorf("cause %v, want ErrNotOwner", err)
-		}
-		w.want(a, 0)
-		w.stop(a)
-	})
-}
-
-func TestPanickingHandlerCountsAsDone(t *testing.T) {
-	for name, h := range map[string]metafora.HandlerFunc{
-		"handler function": func(metafora.Task) metafora.Handler { panic("made up") },
-		"nil handler":      func(metafora.Task) metafora.Handler { return nil },
-		"run": metafora.SimpleHandler(func(context.Context, metafora.Task, <-chan struct{}) bool {
-			panic("made up")
-		}),
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(w *world) {
-				w.submit(2)
-				a := w.start("a", h)
-				synctest.Wait()
-				if ts, err := w.client.Tasks(w.Context()); err != nil || len(ts) > 0 {
-					t.Errorf("left: %v %v", ts, err)
-				}
-				w.stop(a)
-			})
-		})
+func equal[E comparable](t *testing.T, what string, got, want []E) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: got %v, want %v", what, got, want)
 	}
 }
 
-func TestCommandsFreezeDrainAndStop(t *testing.T) {
-	inBubble(t, func(w *world) {
-		w.submit(2)
-		a := w.start("a", metafora.SimpleHandler(untilStopped))
-		w.want(a, 2)
-		w.command("a", metafora.Freeze())
+func TestNewConsumerNamesWhatIsWrong(t *testing.T) {
+	_, err := metafora.NewConsumer(nil, nil, nil, metafora.WithClaimsInFlight(0), metafora.WithLogger(nil))
+	for _, want := range []string{"coordinator", "handler", "balancer", "in flight", "logger"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error does not mention %q: %v", want, err)
+		}
+	}
+}
+
+func TestWaitingTasksAreClaimedAndReleasedAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFake()
+		fake.submit("a", "b")
+		n := start(t, fake, untilStopped, &fakeBalancer{})
+		fake.submit("c")
 		synctest.Wait()
-		if err := w.client.SubmitTask(w.Context(), metafora.NewTask("late")); err != nil {
+		equal(t, "running", n.ids(), []string{"a", "b", "c"})
+		if err := n.end(); err != nil {
 			t.Fatal(err)
 		}
-		w.want(a, 2)
-		w.command("a", metafora.Unfreeze())
-		w.want(a, 3)
-		w.command("a", metafora.StopTask("late"))
-		w.want(a, 2)
-		time.Sleep(2 * time.Second) // past the reclaim delay
-		w.want(a, 3)
-		w.command("a", metafora.Drain())
-		time.Sleep(time.Minute)
-		w.want(a, 0)
-		if !a.Frozen() || !a.Draining() {
-			t.Error("a drained node is frozen and draining")
+		equal(t, "owned at the end", fake.owned(), []string{})
+		if log := fake.log(); log[len(log)-1] != "close" {
+			t.Errorf("the last call is %q, want close", log[len(log)-1])
 		}
-		w.stop(a)
 	})
 }
 
-func TestHandlerThatIgnoresItsContextIsNamedAndKeepsItsClaim(t *testing.T) {
-	inBubble(t, func(w *world) {
-		w.submit(1)
-		release := make(chan struct{})
-		a := w.start("a", metafora.SimpleHandler(func(context.Context, metafora.Task, <-chan struct{}) bool {
-			<-release
-			return false
-		}), metafora.WithDrainTimeout(time.Second), metafora.WithStuckGrace(time.Second))
-		w.want(a, 1)
-		a.Shutdown()
-		if err := <-w.ended[a]; !errors.Is(err, metafora.ErrHandlerStuck) {
-			t.Errorf("error %v, want ErrHandlerStuck", err)
-		}
-		info, err := w.client.Task(w.Context(), "t0")
-		if err != nil || info.Owner != "a" {
-			t.Errorf("owner %q %v: released while it runs", info.Owner, err)
-		}
-		close(release)
-		time.Sleep(time.Minute)
-	})
-}
-
-func TestRunAndShutdownInAnyOrder(t *testing.T) {
-	inBubble(t, func(w *world) {
-		c, err := metafora.NewConsumer(w.broker.Coordinator("a"), metafora.SimpleHandler(untilStopped), balance.All())
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Shutdown()
-		c.Shutdown()
-		if err := c.Run(w.Context()); err != nil {
-			t.Error(err)
-		}
-		if err := c.Run(w.Context()); err == nil {
-			t.Error("a second Run must fail")
-		}
-		c.Shutdown()
-	})
-}
-
-func TestOptionsAreChecked(t *testing.T) {
-	coord := memory.NewBroker().Coordinator("a")
-	h := metafora.SimpleHandler(untilStopped)
-	for _, opt := range []metafora.Option{
-		metafora.WithClaimsInFlight(0), metafora.WithBalanceInterval(0), metafora.WithDrainTimeout(-1),
-		metafora.WithLogger(nil), metafora.WithRetryBackoff(2, 1),
-	} {
-		if _, err := metafora.NewConsumer(coord, h, balance.All(), opt); err == nil {
-			t.Error("a senseless option was accepted")
-		}
-	}
-	if _, err := metafora.NewConsumer(nil, nil, nil); err == nil {
-		t.Error("nil parts were accepted")
-	}
-}
+var errBroker = errors.New("broker hiccup")
