@@ -4,16 +4,15 @@ import "time"
 
 const (
 	firstPause = 5 * time.Second
-	maxPause   = 10 * time.Minute
+	maxPause   = 5 * time.Minute
 )
 
 // damper keeps balancing from swinging. What a round releases shows in the counts
 // only after handlers have stopped and others have claimed; a round that came
 // earlier would release the same again. So a node pauses after a round that
-// released tasks, and doubles the pause when it has to release more after that:
-// should something make releases futile, which these balancers try to rule out,
-// they become rare. A change of the cluster, or a round with nothing to release,
-// ends that.
+// released tasks, and twice as long when it has to release more before it had
+// some calm: should something make releases futile, which these balancers try to
+// rule out, they become rare. A change of the cluster ends that.
 type damper struct {
 	changes int // of the cluster, as last seen
 	pause   time.Duration
@@ -23,7 +22,7 @@ type damper struct {
 // pauses tells whether this round must release nothing. changes counts the changes
 // of the cluster.
 func (d *damper) pauses(now time.Time, changes int) bool {
-	if changes != d.changes {
+	if changes != d.changes || now.Sub(d.until) > maxPause {
 		*d = damper{changes: changes}
 	}
 	return now.Before(d.until)
@@ -31,10 +30,8 @@ func (d *damper) pauses(now time.Time, changes int) bool {
 
 // released notes how many tasks a round released.
 func (d *damper) released(now time.Time, n int) {
-	if n == 0 {
-		d.pause = 0
-		return
+	if n > 0 {
+		d.pause = min(max(2*d.pause, firstPause), maxPause)
+		d.until = now.Add(d.pause)
 	}
-	d.pause = min(max(2*d.pause, firstPause), maxPause)
-	d.until = now.Add(d.pause)
 }
