@@ -2,7 +2,6 @@ package metafora_test
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -40,12 +39,6 @@ func start(t *testing.T, fake *fakeCoordinator, h metafora.HandlerFunc, b metafo
 	})
 	synctest.Wait()
 	return n
-}
-
-// command sends a command and waits until the node has dealt with it.
-func (n *node) command(cmd metafora.Command) {
-	n.fake.commands <- fakeCommand{cmd: cmd}
-	synctest.Wait()
 }
 
 // end ends the node and returns what Run returned.
@@ -106,5 +99,3 @@ func TestWaitingTasksAreClaimedAndReleasedAtTheEnd(t *testing.T) {
 		}
 	})
 }
-
-var errBroker = errors.New("broker hiccup")

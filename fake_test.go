@@ -181,31 +181,6 @@ func (f *fakeCoordinator) end(c metafora.Claim, do func()) error {
 	return nil
 }
 
-// lose makes a claim end at the broker, which announces the task again. It does
-// not tell the Consumer that the claim is lost.
-func (f *fakeCoordinator) lose(id string) metafora.Claim {
-	f.mu.Lock()
-	c := metafora.Claim{TaskID: id, Node: f.Name(), Fence: f.owners[id]}
-	f.owners[id] = 0
-	f.mu.Unlock()
-	f.announce(metafora.NewTask(id))
-	return c
-}
-
-// take makes another node the owner of a task.
-func (f *fakeCoordinator) take(id string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.fence++
-	f.owners[id] = f.fence
-}
-
-func (f *fakeCoordinator) context() metafora.CoordinatorContext {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.cc
-}
-
 func (f *fakeCoordinator) Command(ctx context.Context) (metafora.Command, error) {
 	select {
 	case c := <-f.commands:
@@ -251,17 +226,6 @@ func (f *fakeCoordinator) log() []string {
 	return slices.Clone(f.calls)
 }
 
-// count returns how often a call was made.
-func (f *fakeCoordinator) count(call string) int {
-	n := 0
-	for _, c := range f.log() {
-		if c == call {
-			n++
-		}
-	}
-	return n
-}
-
 // owned returns which tasks have an owner, sorted.
 func (f *fakeCoordinator) owned() []string {
 	f.mu.Lock()
@@ -274,12 +238,6 @@ func (f *fakeCoordinator) owned() []string {
 	}
 	slices.Sort(owned)
 	return owned
-}
-
-func (f *fakeCoordinator) told() []bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.accepting)
 }
 
 func hook(f func(context.Context) error, ctx context.Context) error {
