@@ -83,6 +83,9 @@ func (c *Coordinator) claimOp(id string, submission int64, s *session) op {
 // endClaim takes in the outcome of a claim. The claim is held when it returns
 // nil; it may have been lost again by then, which is an error.
 func (c *Coordinator) endClaim(id string, submission int64, s *session, out outcome) (*holding, error) {
+	if errors.Is(out.err, metafora.ErrLeaseLost) {
+		s.suspect()
+	}
 	h, fx, err := c.tasks.endClaim(id, submission, s, out, c.prefetched)
 	c.carryOut(fx, metafora.ErrNotOwner)
 	return h, err

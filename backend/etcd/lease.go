@@ -23,6 +23,15 @@ type session struct {
 	ctx    context.Context // ends when the session does
 	cancel context.CancelCauseFunc
 	renew  atomic.Pointer[renewal]
+	doubt  chan struct{} // holds one: the lease may be gone at the broker
+}
+
+// suspect has the lease renewed now, which tells whether it is still there.
+func (s *session) suspect() {
+	select {
+	case s.doubt <- struct{}{}:
+	default:
+	}
 }
 
 // renewal is the last answered grant or renewal. The lease lasts for ttl from
@@ -75,7 +84,7 @@ func (c *Coordinator) join(ctx context.Context, previous clientv3.LeaseID) (*ses
 	if err != nil {
 		return nil, fmt.Errorf("grant lease: %w", err)
 	}
-	s := &session{id: grant.ID, margin: c.opts.Margin}
+	s := &session{id: grant.ID, margin: c.opts.Margin, doubt: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancelCause(c.ctx)
 	s.renew.Store(&renewal{sent: sent, ttl: time.Duration(grant.TTL) * time.Second})
 	if err := c.register(ctx, s, previous); err != nil {
@@ -156,8 +165,15 @@ func (c *Coordinator) keepAlive(s *session) error {
 		if failures > 0 {
 			wait = c.opts.jitter(backoff(failures))
 		}
-		if err := sleep(s.ctx, min(wait, s.left())); err != nil {
-			return err
+		timer := time.NewTimer(min(wait, s.left()))
+		select {
+		case <-timer.C:
+		case <-s.doubt:
+		case <-s.ctx.Done():
+		}
+		timer.Stop()
+		if s.ctx.Err() != nil {
+			return context.Cause(s.ctx)
 		}
 		if s.left() <= 0 {
 			return fmt.Errorf("%w: not renewed for %v", metafora.ErrLeaseLost, time.Since(s.renew.Load().sent).Round(time.Millisecond))

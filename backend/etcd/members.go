@@ -89,6 +89,17 @@ func sameNode(a, b metafora.Node) bool {
 	return a.Name == b.Name && a.Accepting == b.Accepting && a.Weight == b.Weight && maps.Equal(a.Labels, b.Labels)
 }
 
+// checkMembership has the lease renewed when this node's own key is gone: the
+// lease was revoked from outside, and waiting for the next renewal would leave
+// the node without claims for a third of the TTL.
+func (c *Coordinator) checkMembership() {
+	s := c.session.Load()
+	isSelf := func(n metafora.Node) bool { return n.Name == c.name }
+	if s != nil && !slices.ContainsFunc(c.members.nodes(), isSelf) {
+		s.suspect()
+	}
+}
+
 // nodeValue is what this node tells the others of itself.
 func (c *Coordinator) nodeValue(accepting bool) string {
 	return encode(nodeRecord{Accepting: accepting, Weight: c.opts.Weight, Labels: c.opts.Labels})

@@ -45,6 +45,7 @@ func (c *Coordinator) feeds() []*feed {
 			changed: func(events []*clientv3.Event) {
 				c.inbox.events(events)
 				if c.members.events(events) {
+					c.checkMembership()
 					c.cc.ClusterChanged()
 				}
 			},
