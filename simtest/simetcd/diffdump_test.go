@@ -3,7 +3,6 @@ package simetcd_test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -46,7 +45,7 @@ func (s *side) dumpLease(id int64) string {
 	if id == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" L%d", slices.Index(s.leases, clientv3.LeaseID(id)))
+	return fmt.Sprintf(" L%d", s.leaseIndex(clientv3.LeaseID(id)))
 }
 
 func (s *side) dumpKV(kv *mvccpb.KeyValue) string {

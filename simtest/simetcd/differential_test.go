@@ -3,6 +3,8 @@ package simetcd_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,7 +29,23 @@ type conn interface {
 type side struct {
 	conn
 	offset int64 // of its revisions from those of the simulated store
+
+	// Operations add leases while watches are being written down.
+	mu     sync.Mutex
 	leases []clientv3.LeaseID
+}
+
+func (s *side) granted(id clientv3.LeaseID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leases = append(s.leases, id)
+}
+
+// leaseIndex returns which of the granted leases id is, -1 for none.
+func (s *side) leaseIndex(id clientv3.LeaseID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Index(s.leases, id)
 }
 
 func (s *side) rev(rev int64) int64 {
@@ -60,6 +78,9 @@ func TestAnswersAsEtcd(t *testing.T) {
 		w := &world{t: rt, ctx: ctx, server: server, sim: sim, etcd: etcd}
 		defer w.closeWatches()
 
+		if w.chance(60, "watch everything") {
+			w.open("", []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithPrevKV()}, " all", 0)
+		}
 		for range rapid.IntRange(1, 400).Draw(rt, "operations") {
 			w.step()
 			ops++
@@ -67,6 +88,28 @@ func TestAnswersAsEtcd(t *testing.T) {
 		w.compareWatches()
 	})
 	t.Logf("%d operations compared", ops)
+}
+
+// TestDeleteWithoutEndMayOverlapAPut is about an oversight of etcd's, which the
+// random operations must avoid.
+func TestDeleteWithoutEndMayOverlapAPut(t *testing.T) {
+	server := simetcd.NewServer(simetcd.Manual())
+	defer server.Close()
+	del, put := clientv3.OpDelete("a", clientv3.WithFromKey()), clientv3.OpPut("b", "new")
+	for _, ops := range [][]clientv3.Op{{del, put}, {put, del}} {
+		var answers []string
+		for _, c := range []conn{server.Client("sim", nil), startEtcd(t)} {
+			s := &side{conn: c}
+			mustPut(t, s, "b")
+			answers = append(answers, opOf("", func(*side) clientv3.Op { return clientv3.OpTxn(nil, ops, nil) }).run(t.Context(), s))
+			answers = append(answers, opOf("", func(*side) clientv3.Op { return clientv3.OpGet("b") }).run(t.Context(), s))
+		}
+		if !slices.Equal(answers[:2], answers[2:]) {
+			t.Errorf("simulated: %q\n     etcd: %q", answers[:2], answers[2:])
+		}
+		server = simetcd.NewServer(simetcd.Manual())
+		defer server.Close()
+	}
 }
 
 func startEtcd(t *testing.T) *clientv3.Client {
@@ -130,10 +173,11 @@ type world struct {
 	sim     *side
 	etcd    *side
 	watches []*watchPair
-	// openDeletes is whether a transaction may delete all keys from one on. It
-	// must not ignore the value or the lease of a put then: etcd 3.7.3 does not
-	// notice that the key may be gone, and crashes.
-	openDeletes bool
+	// inTxn is set while a transaction is drawn. None has a delete without an
+	// end: etcd 3.7.3 misses that it may overlap with a put, and crashes when
+	// the put ignores the value or the lease, or when the revision of the
+	// transaction is compacted.
+	inTxn bool
 }
 
 // operation does the same on either side and tells what came of it.
@@ -151,10 +195,10 @@ func (w *world) step() {
 	case "deliver":
 		w.deliverSome()
 	case "txn":
-		w.openDeletes = rapid.Bool().Draw(w.t, "deletes without end")
+		w.inTxn = true
 		w.compare(opOf(w.drawTxn(2)))
 	case "operation":
-		w.openDeletes = rapid.Bool().Draw(w.t, "deletes without end")
+		w.inTxn = false
 		w.compare(opOf(w.drawOp(0)))
 	case "lease":
 		w.compare(w.drawLeaseOp())
@@ -201,8 +245,15 @@ func (w *world) compact() {
 	}})
 }
 
-// drawRev draws a revision around what there is, or a special one.
+// drawRev draws a revision around what there is, or a special one, with an
+// inclination to the edges.
 func (w *world) drawRev() int64 {
+	switch rapid.IntRange(0, 5).Draw(w.t, "which revision") {
+	case 0:
+		return w.server.Revision()
+	case 1:
+		return w.server.Compacted()
+	}
 	return rapid.Int64Range(-1, w.server.Revision()+2).Draw(w.t, "revision")
 }
 

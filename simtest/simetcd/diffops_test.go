@@ -71,10 +71,10 @@ func (w *world) drawPut() (string, func(*side) clientv3.Op) {
 	if w.chance(30, "with lease") {
 		lease = w.drawLeaseIndex()
 	}
-	if !w.openDeletes && w.chance(10, "ignore value") {
+	if w.chance(10, "ignore value") {
 		opts = append(opts, clientv3.WithIgnoreValue())
 	}
-	if !w.openDeletes && w.chance(10, "ignore lease") {
+	if w.chance(10, "ignore lease") {
 		opts = append(opts, clientv3.WithIgnoreLease())
 	}
 	if w.chance(50, "prev") {
@@ -137,7 +137,7 @@ func (w *world) drawGet() (string, func(*side) clientv3.Op) {
 func (w *world) drawDelete() (string, func(*side) clientv3.Op) {
 	key := w.drawKey()
 	opts, text := w.drawRange()
-	if del := clientv3.OpDelete(key, opts...); string(del.RangeBytes()) == "\x00" && !w.openDeletes {
+	if del := clientv3.OpDelete(key, opts...); w.inTxn && string(del.RangeBytes()) == "\x00" {
 		opts, text = nil, ""
 	}
 	if w.chance(50, "prev") {
@@ -234,6 +234,9 @@ func (w *world) drawLimits() operation {
 			return clientv3.OpPut("a", strings.Repeat("x", size))
 		})
 	}
+	if w.chance(50, "group") {
+		return w.drawGroup()
+	}
 	outer := rapid.SampledFrom([]int{1, 27, 28, 100, 127, 128, 129}).Draw(w.t, "outer")
 	inner := rapid.SampledFrom([]int{0, 1, 28, 100, 101, 127, 128}).Draw(w.t, "inner")
 	return opOf(fmt.Sprintf("%d transactions of %d operations", outer, inner), func(*side) clientv3.Op {
@@ -249,6 +252,28 @@ func (w *world) drawLimits() operation {
 	})
 }
 
+// drawGroup draws a group of small transactions in one, as a group commit sends
+// it. Keys may come twice: two puts, or a put after a delete, are refused, a
+// delete after a put is not.
+func (w *world) drawGroup() operation {
+	ids := rapid.SliceOfN(rapid.IntRange(0, 60), 1, 40).Draw(w.t, "keys")
+	deletes := rapid.Bool().Draw(w.t, "some delete")
+	return opOf(fmt.Sprintf("group of %v, some delete: %v", ids, deletes), func(*side) clientv3.Op {
+		var group []clientv3.Op
+		for i, id := range ids {
+			key := fmt.Sprintf("a/%d", id)
+			then := clientv3.OpPut(key, "owner")
+			if deletes && i >= len(ids)/2 {
+				then = clientv3.OpDelete(key, clientv3.WithPrevKV())
+			}
+			group = append(group, clientv3.OpTxn(
+				[]clientv3.Cmp{clientv3.Compare(clientv3.Version(key), "=", 0)},
+				[]clientv3.Op{then}, []clientv3.Op{clientv3.OpGet(key)}))
+		}
+		return clientv3.OpTxn(nil, group, nil)
+	})
+}
+
 // drawLeaseOp draws a lease operation. No lease of a test expires by itself:
 // that would be a matter of time.
 func (w *world) drawLeaseOp() operation {
@@ -261,7 +286,7 @@ func (w *world) drawLeaseOp() operation {
 			if err != nil {
 				return dumpError(err)
 			}
-			s.leases = append(s.leases, resp.ID)
+			s.granted(resp.ID)
 			return fmt.Sprintf("lease %d %s %q", resp.TTL, s.dumpHeader(resp.ResponseHeader), resp.Error)
 		}}
 	case "short":
@@ -309,7 +334,7 @@ func (w *world) drawLeaseOp() operation {
 		}
 		var live []int
 		for _, l := range resp.Leases {
-			live = append(live, slices.Index(s.leases, l.ID))
+			live = append(live, s.leaseIndex(l.ID))
 		}
 		slices.Sort(live) // the order is that of expiry, down to nanoseconds
 		return fmt.Sprint(s.dumpHeader(resp.ResponseHeader), live)

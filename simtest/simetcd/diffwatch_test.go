@@ -24,8 +24,7 @@ type watchPair struct {
 	simWatch  *simetcd.Watch // nil where the simulated one was refused
 }
 
-// watch opens a watch on both sides, each on a stream of its own, so that asking
-// for progress concerns it alone.
+// watch draws a watch.
 func (w *world) watch() {
 	if len(w.watches) == 3 {
 		return // the stream of etcd's client must be waited for, which takes time
@@ -51,6 +50,12 @@ func (w *world) watch() {
 			text += " " + o.name
 		}
 	}
+	w.open(key, opts, text, rev)
+}
+
+// open opens a watch on both sides, each on a stream of its own, so that asking
+// for progress concerns it alone.
+func (w *world) open(key string, opts []clientv3.OpOption, text string, rev int64) {
 	p := &watchPair{text: fmt.Sprintf("watch %q%s from @%d", key, text, rev), from: rev}
 	before := w.server.Watches()
 	stream := fmt.Sprint(len(w.watches))

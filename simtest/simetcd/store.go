@@ -183,14 +183,14 @@ func (h *keyHistory) at(rev int64) *mvccpb.KeyValue {
 	return nil
 }
 
-// compact keeps the version that is current at rev and those after it. A
-// deletion before rev leaves nothing to keep.
+// compact keeps the version that is current at rev and those after it. Where the
+// key was deleted there is no such version.
 func (h *keyHistory) compact(rev int64) {
 	keep := 0
 	for keep < len(h.versions)-1 && h.versions[keep+1].rev <= rev {
 		keep++
 	}
-	if v := h.versions[keep]; v.kv == nil && v.rev < rev {
+	if v := h.versions[keep]; v.kv == nil && v.rev <= rev {
 		keep++
 	}
 	h.versions = h.versions[keep:]
