@@ -83,3 +83,74 @@ func ExampleNewFair() {
 	fmt.Println(b.Balance())
 	// Output: [t1]
 }
+
+// constant is a resource whose usage does not change. Package balance/hoststats
+// has real ones.
+type constant float64
+
+func (c constant) Usage() (float64, error) { return float64(c), nil }
+
+func (c constant) String() string { return "constant" }
+
+func ExampleNewResource() {
+	b, err := balance.NewResource(constant(95), 80, 90)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b.Init(onNode{name: "a", tasks: []string{"t1", "t2", "t3"}})
+
+	_, ok := b.CanClaim(metafora.NewTask("t4"))
+	fmt.Println(ok, b.Balance())
+	// Output: false [t1]
+}
+
+// The fewer tasks a node has, the sooner it claims one more.
+func ExampleNewLoadDelay() {
+	b := balance.NewLoadDelay(balance.WithPerTask(time.Second))
+	b.Init(onNode{name: "a", tasks: []string{"t1", "t2", "t3"}})
+
+	until, ok := b.CanClaim(metafora.NewTask("t4"))
+	fmt.Println(ok, int(time.Until(until).Seconds()))
+	// Output: false 3
+}
+
+// Each node restricts itself by its memory, and all spread what is left.
+func ExampleCombine() {
+	cluster := fixed{"a": 0}
+	memory, err := balance.NewResource(constant(85), 80, 90)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b := balance.Combine(balance.NewRendezvous(cluster), memory)
+	b.Init(onNode{name: "a"})
+
+	_, ok := b.CanClaim(metafora.NewTask("t1"))
+	fmt.Println(ok)
+	// Output: false
+}
+
+// A render is a task that needs a node with a GPU.
+type render struct{ metafora.Task }
+
+func (render) Labels() map[string]string { return map[string]string{"gpu": "yes"} }
+
+func ExampleNewMatch() {
+	cluster := park{
+		{Name: "a", Accepting: true, Labels: map[string]string{"gpu": "yes"}},
+		{Name: "b", Accepting: true},
+	}
+	task := render{metafora.NewTask("t1")}
+	for _, node := range []string{"a", "b"} {
+		match := balance.NewMatch(cluster, balance.TaskLabels)
+		b := balance.NewRendezvous(cluster, balance.WithEligible(match.Eligible))
+		b.Init(onNode{name: node})
+
+		_, ok := b.CanClaim(task)
+		fmt.Println(node, ok)
+	}
+	// Output:
+	// a true
+	// b false
+}

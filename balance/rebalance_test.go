@@ -28,7 +28,7 @@ func (m *model) changed(before []*modelNode) int {
 	return n
 }
 
-var sizes = []struct{ nodes, tasks int }{{1, 10}, {2, 100}, {16, 100}, {16, 1600}, {200, 20_000}}
+var sizes = []struct{ nodes, tasks int }{{1, 10}, {2, 100}, {16, 100}, {16, 1600}, {200, 100_000}}
 
 func TestJoiningNodeGetsItsShareAndNothingElseMoves(t *testing.T) {
 	for _, c := range sizes {
@@ -87,6 +87,32 @@ func TestTasksOfLeavingNodeSpreadAndNothingElseMoves(t *testing.T) {
 			})
 			m.check(t)
 		})
+	}
+}
+
+func TestOverloadedNodesOfLargeClusterReleaseNoMoreThanTheyMust(t *testing.T) {
+	const nodes, tasks, hot, extra = 200, 96_000, 4, 1000
+	m := run(t, config{balancer: newRendezvous, stop: time.Second}, func(m *model) {
+		m.joinAll(nodes)
+		m.spread(tasks)
+		for _, n := range m.nodes[:hot] {
+			m.give(n, extra)
+		}
+		m.pass(time.Second)
+		for range 5 {
+			m.balance()
+			m.pass(30 * time.Second)
+		}
+	})
+	m.check(t)
+	if most, limit := slices.Max(m.load()), bound(tasks+hot*extra, nodes); most > limit {
+		t.Errorf("a node has %d tasks, more than %d", most, limit)
+	}
+	if m.moves > hot*extra {
+		t.Errorf("%d moves, %d tasks were too many", m.moves, hot*extra)
+	}
+	if m.attempts > m.moves+m.moves/20 {
+		t.Errorf("%d attempts to claim %d tasks", m.attempts, m.moves)
 	}
 }
 

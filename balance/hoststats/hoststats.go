@@ -13,6 +13,7 @@
 package hoststats
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -38,7 +39,7 @@ func (*Memory) Usage() (percent float64, err error) {
 		return 0, fmt.Errorf("read memory usage: %w", err)
 	}
 	if m.Total == 0 {
-		return 0, fmt.Errorf("read memory usage: no total")
+		return 0, errors.New("read memory usage: no total")
 	}
 	return 100 * (1 - float64(m.Available)/float64(m.Total)), nil
 }
@@ -90,7 +91,7 @@ func readTimes() (cpu.TimesStat, error) {
 		return cpu.TimesStat{}, err
 	}
 	if len(times) == 0 {
-		return cpu.TimesStat{}, fmt.Errorf("no processors")
+		return cpu.TimesStat{}, errors.New("no processors")
 	}
 	return times[0], nil
 }
