@@ -91,9 +91,17 @@ func TestIdleTaskCostsFewGoroutines(t *testing.T) {
 			stop := runIdle(t, c.state, tasks)
 			defer stop()
 			synctest.Wait()
-			if got := runtime.NumGoroutine() - before; got > c.goroutines*tasks {
-				t.Errorf("%d tasks in state %s cost %d goroutines", tasks, c.state.Code, got)
+			got := runtime.NumGoroutine() - before
+			// One that has left the bubble may still be on its way out of the
+			// runtime's count.
+			for range 1_000_000 {
+				if got <= c.goroutines*tasks {
+					return
+				}
+				runtime.Gosched()
+				got = runtime.NumGoroutine() - before
 			}
+			t.Errorf("%d tasks in state %s cost %d goroutines", tasks, c.state.Code, got)
 		})
 	}
 }
