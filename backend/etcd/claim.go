@@ -162,6 +162,11 @@ func (x *index) reconsider(id string) {
 	}
 }
 
+// owns holds while a claim is current.
+func (c *Coordinator) owns(claim metafora.Claim) clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(c.keys.owner(claim.TaskID)), "=", int64(claim.Fence))
+}
+
 // Release implements metafora.Coordinator.
 func (c *Coordinator) Release(ctx context.Context, claim metafora.Claim) error {
 	if err := c.end(ctx, claim, c.releaseOp(claim)); err != nil {
@@ -174,7 +179,7 @@ func (c *Coordinator) releaseOp(claim metafora.Claim) op {
 	owner := c.keys.owner(claim.TaskID)
 	return op{
 		id:   claim.TaskID,
-		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(owner), "=", int64(claim.Fence))},
+		cmps: []clientv3.Cmp{c.owns(claim)},
 		then: []clientv3.Op{clientv3.OpDelete(owner)},
 		els:  []clientv3.Op{clientv3.OpGet(owner), clientv3.OpGet(c.keys.task(claim.TaskID), clientv3.WithKeysOnly())},
 	}

@@ -33,16 +33,9 @@ var (
 // RequestTimeout and Rand matter. conn stays the caller's. A Client without
 // calls under way has nothing to close.
 func NewClient(conn Conn, o Options) (*Client, error) {
-	if conn == nil {
-		return nil, errors.New("etcd: nil connection")
-	}
-	o, err := o.withDefaults()
+	o, keys, err := o.resolve(conn)
 	if err != nil {
 		return nil, err
-	}
-	keys, err := newKeyspace(o.Namespace)
-	if err != nil {
-		return nil, fmt.Errorf("etcd: %w", err)
 	}
 	return &Client{conn: conn, keys: keys, opts: o, commits: newCommitter(conn, o, 4, &counters{})}, nil
 }

@@ -63,19 +63,12 @@ var (
 // talks to etcd nor starts anything; that is Init's part. conn stays the
 // caller's. Errors name the bad name or option.
 func NewCoordinator(conn Conn, name string, o Options) (*Coordinator, error) {
-	if conn == nil {
-		return nil, errors.New("etcd: nil connection")
-	}
 	if err := metafora.ValidateID(name); err != nil {
 		return nil, fmt.Errorf("etcd: node name: %w", err)
 	}
-	o, err := o.withDefaults()
+	o, keys, err := o.resolve(conn)
 	if err != nil {
 		return nil, err
-	}
-	keys, err := newKeyspace(o.Namespace)
-	if err != nil {
-		return nil, fmt.Errorf("etcd: %w", err)
 	}
 	c := &Coordinator{
 		conn: conn, name: name, opts: o, keys: keys,

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -95,6 +96,22 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("etcd: weight %v: want a positive number", o.Weight)
 	}
 	return o, nil
+}
+
+// resolve checks and fills in everything that a Coordinator or Client is made of.
+func (o Options) resolve(conn Conn) (Options, keyspace, error) {
+	if conn == nil {
+		return o, keyspace{}, errors.New("etcd: nil connection")
+	}
+	o, err := o.withDefaults()
+	if err != nil {
+		return o, keyspace{}, err
+	}
+	keys, err := newKeyspace(o.Namespace)
+	if err != nil {
+		return o, keyspace{}, fmt.Errorf("etcd: %w", err)
+	}
+	return o, keys, nil
 }
 
 func setDefault[T comparable](v *T, def T) {

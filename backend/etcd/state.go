@@ -3,7 +3,6 @@ package etcd
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -64,13 +63,9 @@ func decodeState(id string, value []byte) (statemachine.State, error) {
 	if value == nil {
 		return statemachine.State{}, fmt.Errorf("state of %q: %w", id, statemachine.ErrNoState)
 	}
-	var st statemachine.State
-	err := json.Unmarshal(value, &st)
-	if err == nil {
-		err = st.Valid()
-	}
+	st, err := statemachine.DecodeState(value)
 	if err != nil {
-		return statemachine.State{}, fmt.Errorf("state of %q: %w: %w", id, statemachine.ErrCorruptState, err)
+		return statemachine.State{}, fmt.Errorf("state of %q: %w", id, err)
 	}
 	return st, nil
 }
@@ -86,11 +81,10 @@ func (c *Coordinator) loadState(ctx context.Context, claim metafora.Claim) ([]by
 	if value, ok := c.tasks.takeState(h); ok {
 		return value, nil
 	}
-	owner, key := c.keys.owner(claim.TaskID), c.keys.stateOf(claim.TaskID)
 	out := c.commits.do(ctx, op{
 		id:   claim.TaskID,
-		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(owner), "=", int64(claim.Fence))},
-		then: []clientv3.Op{clientv3.OpGet(key)},
+		cmps: []clientv3.Cmp{c.owns(claim)},
+		then: []clientv3.Op{clientv3.OpGet(c.keys.stateOf(claim.TaskID))},
 	})
 	if out.err != nil {
 		return nil, out.err
@@ -99,7 +93,7 @@ func (c *Coordinator) loadState(ctx context.Context, claim metafora.Claim) ([]by
 		return nil, metafora.ErrNotOwner
 	}
 	kv := out.kv(0)
-	c.tasks.setState(h, kv)
+	c.tasks.setStateRev(h, kv.GetModRevision())
 	return valueOf(kv), nil
 }
 
@@ -108,14 +102,17 @@ func valueOf(kv *keyValue) []byte {
 	if kv == nil {
 		return nil
 	}
-	return append([]byte{}, kv.Value...)
+	if kv.Value == nil {
+		return []byte{}
+	}
+	return kv.Value
 }
 
 // Store implements statemachine.StateStore. The write compares the revision of
 // the stored state as well as the claim: an attempt that was given up cannot
 // overwrite a later one of the same claim when it takes effect late.
 func (s stateStore) Store(ctx context.Context, claim metafora.Claim, st statemachine.State, handled uint64) error {
-	value, err := json.Marshal(st)
+	value, err := statemachine.EncodeState(st)
 	if err != nil {
 		return fmt.Errorf("state of %q: %w", claim.TaskID, err)
 	}
@@ -142,7 +139,7 @@ func (c *Coordinator) storeState(ctx context.Context, claim metafora.Claim, valu
 		o := op{
 			id: claim.TaskID,
 			cmps: []clientv3.Cmp{
-				clientv3.Compare(clientv3.CreateRevision(owner), "=", int64(claim.Fence)),
+				c.owns(claim),
 				clientv3.Compare(clientv3.ModRevision(key), "=", rev),
 			},
 			then: []clientv3.Op{clientv3.OpPut(key, string(value))},
@@ -157,7 +154,7 @@ func (c *Coordinator) storeState(ctx context.Context, claim metafora.Claim, valu
 			return out.err
 		}
 		if out.held {
-			c.tasks.setState(h, &keyValue{ModRevision: out.rev})
+			c.tasks.setStateRev(h, out.rev)
 			break
 		}
 		uncertain = uncertain || out.uncertain
@@ -165,7 +162,7 @@ func (c *Coordinator) storeState(ctx context.Context, claim metafora.Claim, valu
 		if current == nil || current.CreateRevision != int64(claim.Fence) {
 			return metafora.ErrNotOwner
 		}
-		c.tasks.setState(h, stored)
+		c.tasks.setStateRev(h, stored.GetModRevision())
 		if uncertain && stored != nil && bytes.Equal(stored.Value, value) {
 			break // an earlier attempt, whose reply was lost, did it
 		}
@@ -221,11 +218,9 @@ func (x *index) stateRev(h *holding) int64 {
 	return h.state.rev
 }
 
-func (x *index) setState(h *holding, kv *keyValue) {
+// setStateRev notes the revision of the stored state, 0 without one.
+func (x *index) setStateRev(h *holding, rev int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	h.state = storedState{}
-	if kv != nil {
-		h.state.rev = kv.ModRevision
-	}
+	h.state = storedState{rev: rev}
 }

@@ -225,10 +225,9 @@ func (cl commandListener) Handled(ctx context.Context, claim metafora.Claim, id 
 }
 
 func (c *Coordinator) handledOp(claim metafora.Claim, id uint64) op {
-	owner := c.keys.owner(claim.TaskID)
 	return op{
 		id:   claim.TaskID,
-		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(owner), "=", int64(claim.Fence))},
+		cmps: []clientv3.Cmp{c.owns(claim)},
 		then: []clientv3.Op{c.removeCommand(claim.TaskID, id)},
 	}
 }
