@@ -65,8 +65,8 @@ func waiter(r *running) metafora.HandlerFunc {
 	})
 }
 
-// startNode runs a node. With balance.All it claims everything at once; alone is
-// for clusters of one.
+// startNode runs a node. One that is alone claims everything at once and never
+// balances.
 func startNode(ctx context.Context, cli *clientv3.Client, name string, alone bool, h func(*etcd.Coordinator) metafora.HandlerFunc) (*node, error) {
 	coord, err := etcd.NewCoordinator(cli, name, etcd.Options{Namespace: namespace, TTL: leaseTTL})
 	if err != nil {
@@ -134,7 +134,7 @@ func playNode(ctx context.Context) error {
 		return err
 	}
 	r := newRunning(want)
-	n, err := startNode(ctx, cli, fmt.Sprint("node-", os.Getpid()), false, func(*etcd.Coordinator) metafora.HandlerFunc { return waiter(r) })
+	n, err := startNode(ctx, cli, fmt.Sprint("node-", os.Getpid()), true, func(*etcd.Coordinator) metafora.HandlerFunc { return waiter(r) })
 	if err != nil {
 		return err
 	}

@@ -275,8 +275,7 @@ func failoverBy(ctx context.Context, s *server, sig syscall.Signal, tasks int) (
 	}
 	defer victim.kill()
 	r := newRunning(tasks)
-	// Joins when all tasks run elsewhere, and is told not to take its share of
-	// them: the victim's end alone moves them.
+	// Neither node balances: the victim's end alone moves its tasks.
 	heir, err := startNode(ctx, s.cli, "heir", true, func(*etcd.Coordinator) metafora.HandlerFunc { return waiter(r) })
 	if err != nil {
 		return nil, err
