@@ -3,7 +3,7 @@
 //
 // Begin with a [StatefulHandler]: a function that works until it is done or a
 // command arrives, and answers with a [Message], which decides the task's next
-// state. [HandlerFunc] makes it fit for a [metafora.Consumer]:
+// state. The backend's NewService makes a node of it, with a [Config]:
 //
 //	func handle(ctx context.Context, task metafora.Task, commands <-chan statemachine.Message) statemachine.Message {
 //		select {
@@ -17,13 +17,20 @@
 //		}
 //	}
 //
-//	handler := statemachine.HandlerFunc(handle, store, listener)
-//	consumer, err := metafora.NewConsumer(coordinator, handler, balance.All())
+//	node, err := etcd.NewService(cli, "node-1", statemachine.Config{
+//		Handler:  handle,
+//		Balancer: func(cs metafora.ClusterState) metafora.Balancer { return balance.NewRendezvous(cs) },
+//	}, etcd.Options{Namespace: "/prod"})
+//	...
+//	err = node.Run(ctx)
 //
-// The store and the listener come from the backend. A [Commander], from there
-// too, sends messages to tasks from anywhere:
+// Package memory has the same for tests. Anyone with a Client of the backend,
+// which is a [Commander], sends messages to tasks:
 //
-//	err := commander.Send(ctx, "task-1", statemachine.Sleep(tomorrow))
+//	err := node.Client.Send(ctx, "task-1", statemachine.Sleep(tomorrow))
+//
+// A program that makes its Coordinator itself calls [NewConsumer], and one that
+// makes its Consumer itself [HandlerFunc].
 //
 // # States
 //

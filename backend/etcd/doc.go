@@ -7,6 +7,8 @@
 //	...
 //	consumer, err := metafora.NewConsumer(coord, handler, balance.NewRendezvous(coord))
 //
+// [NewService] does the same for stateful tasks, see package statemachine.
+//
 // # Keys
 //
 // All keys lie below the namespace, so that an etcd role limited to that prefix

@@ -11,6 +11,8 @@
 //	...
 //	err = broker.Client().SubmitTask(ctx, metafora.NewTask("task-1"))
 //
+// [Broker.NewService] does the same for stateful tasks, see package statemachine.
+//
 // All is lost when the process ends.
 //
 // # Time
