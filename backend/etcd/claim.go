@@ -16,6 +16,7 @@ func (c *Coordinator) Claim(ctx context.Context, t metafora.Task) (metafora.Clai
 	if t == nil {
 		return metafora.Claim{}, fmt.Errorf("claim: %w: nil task", metafora.ErrInvalidID)
 	}
+	c.stats.claimsTried.Add(1)
 	claim, err := c.claim(ctx, t)
 	if err != nil {
 		return metafora.Claim{}, fmt.Errorf("claim %q: %w", t.ID(), err)
@@ -37,6 +38,7 @@ func (c *Coordinator) claim(ctx context.Context, t metafora.Task) (metafora.Clai
 	}
 	submission, err := c.tasks.beginClaim(t, c.decode)
 	if err != nil {
+		c.stats.claimsRefused.Add(1)
 		return metafora.Claim{}, err
 	}
 	o := c.claimOp(id, submission, s)
@@ -54,10 +56,14 @@ func (c *Coordinator) claim(ctx context.Context, t metafora.Task) (metafora.Clai
 		return metafora.Claim{}, out.err
 	}
 	h, err := c.endClaim(id, submission, s, out)
-	if err != nil {
-		return metafora.Claim{}, err
+	switch {
+	case err == nil:
+		c.stats.claimsWon.Add(1)
+		return h.claim, nil
+	case errors.Is(err, metafora.ErrClaimed), errors.Is(err, metafora.ErrNoTask):
+		c.stats.claimsLost.Add(1)
 	}
-	return h.claim, nil
+	return metafora.Claim{}, err
 }
 
 // claimOp claims if the task is the one that was submitted then, and has no

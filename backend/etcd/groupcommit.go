@@ -262,7 +262,7 @@ func (c *committer) commit(batch []*pending) (*clientv3.TxnResponse, error) {
 		ops[i] = clientv3.OpTxn(p.cmps, p.then, p.els)
 	}
 	resp, err := c.kv.Txn(ctx).Then(ops...).Commit()
-	c.stats.transaction(len(batch))
+	c.stats.transaction(len(batch), err)
 	return resp, err
 }
 

@@ -193,6 +193,7 @@ func (c *Coordinator) keepAlive(s *session) error {
 			// The answer came too late: claims may have been judged lost already.
 		default:
 			failures = 0
+			c.stats.renewals.Add(1)
 			s.renew.Store(&renewal{sent: sent, ttl: time.Duration(resp.TTL) * time.Second})
 		}
 	}

@@ -134,6 +134,7 @@ func (f *feed) follow() {
 		f.c.stats.watchRestarts.Add(1)
 		f.c.log.Info("watch ended", "of", f.what, "revision", f.rev, "error", err)
 		if errors.Is(err, rpctypes.ErrCompacted) {
+			f.c.stats.compactions.Add(1)
 			err = f.list(ctx)
 		}
 		if err != nil {
