@@ -31,3 +31,23 @@ func callBack(commands <-chan Command, quit <-chan struct{}, deliver func(Comman
 		}
 	}
 }
+
+// CommandChannel makes a backend's Listen of its ListenFunc: it returns the
+// channel that holds the newest command with which listen's deliver was called.
+func CommandChannel(listen func(deliver func(Command)) (stop func())) (commands <-chan Command, stop func()) {
+	newest := make(chan Command, 1)
+	empty := func() {
+		select {
+		case <-newest:
+		default:
+		}
+	}
+	stopListening := listen(func(cmd Command) {
+		empty()
+		newest <- cmd // deliver is called once at a time: there is room
+	})
+	return newest, func() {
+		stopListening()
+		empty()
+	}
+}

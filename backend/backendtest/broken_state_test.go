@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/metafora-go/metafora"
@@ -35,33 +36,56 @@ func stateFlaws() []flaw {
 			[]string{"state/HandledIsRemoved"},
 			flawedStores(func(_ *memory.Broker, s statemachine.StateStore) statemachine.StateStore { return keepsHandled{s} }),
 		},
+		{
+			"a node goes by the state that it loaded under an earlier claim",
+			[]string{"state/OutlivesTheClaim"},
+			flawedStores(func(_ *memory.Broker, s statemachine.StateStore) statemachine.StateStore {
+				return &remembersStates{StateStore: s, loaded: make(map[string]statemachine.State)}
+			}),
+		},
+		{"a command that has replaced the handled one goes too", []string{"state/HandledUnlessReplaced"}, installStoreHandlesAny},
+		{
+			"calls go on after stop",
+			[]string{"listenfunc/NotAfterStop"},
+			flawedCallers(func(l statemachine.CommandCaller) statemachine.CommandListener { return neverStops{l} }),
+		},
+		{
+			"a call is repeated",
+			[]string{"listenfunc/ReachTheRunningTask", "listenfunc/HandledOnce", "listenfunc/WhileCutOff"},
+			flawedCallers(func(l statemachine.CommandCaller) statemachine.CommandListener { return callsTwice{l} }),
+		},
+		{
+			"there is no call for a pending task command",
+			[]string{"listenfunc/WaitForTheTask", "listenfunc/OverHandOver", "listenfunc/ToTheNextListener"},
+			flawedCallers(func(l statemachine.CommandCaller) statemachine.CommandListener { return callsForNewOnes{l} }),
+		},
 		{"a state outlives its submission", []string{"state/NotOfEarlierSubmission"}, installStateOutlivesTask},
-		{"a task command outlives its submission", []string{"taskcommands/NotOfEarlierSubmission"}, installCommandOutlivesTask},
+		{"a task command outlives its submission", []string{"listen/NotOfEarlierSubmission"}, installCommandOutlivesTask},
 		{
 			"any task command is handled",
-			[]string{"taskcommands/HandledUnlessReplaced"},
+			[]string{"listen/HandledUnlessReplaced"},
 			flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener { return handlesAny{l} }),
 		},
 		{
 			"a task command is handled by whoever asks",
-			[]string{"taskcommands/HandledOfLostClaim"},
+			[]string{"listen/HandledOfLostClaim"},
 			flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener { return handledByAnyone{l} }),
 		},
 		{
 			"a pending task command is not delivered",
 			[]string{
-				"taskcommands/WaitForTheTask", "taskcommands/OverHandOver", "taskcommands/ToTheNextListener",
+				"listen/WaitForTheTask", "listen/OverHandOver", "listen/ToTheNextListener",
 			},
 			flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener { return skipsPending{l} }),
 		},
 		{
 			"the channel is closed by stop",
-			[]string{"taskcommands/ChannelIsNeverClosed"},
+			[]string{"listen/ChannelIsNeverClosed"},
 			flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener { return closesChannel{l} }),
 		},
 		{
 			"any message can be sent to any task",
-			[]string{"taskcommands/UnknownTask", "taskcommands/InvalidAreRefused"},
+			[]string{"listen/UnknownTask", "listen/InvalidAreRefused"},
 			func(b *memory.Broker, broker *backendtest.Broker) {
 				broker.NewCommander = func(testing.TB) statemachine.Commander { return sendsAnything{b.Client()} }
 			},
@@ -85,6 +109,13 @@ func flawedListeners(wrap func(statemachine.CommandListener) statemachine.Comman
 			return wrap(correct(t, c))
 		}
 	}
+}
+
+// flawedCallers makes a flaw of what has a flawed ListenFunc.
+func flawedCallers(wrap func(statemachine.CommandCaller) statemachine.CommandListener) func(*memory.Broker, *backendtest.Broker) {
+	return flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener {
+		return wrap(l.(statemachine.CommandCaller))
+	})
 }
 
 type storesAnything struct {
@@ -124,6 +155,54 @@ type keepsHandled struct{ statemachine.StateStore }
 
 func (s keepsHandled) Store(ctx context.Context, c metafora.Claim, state statemachine.State, _ uint64) error {
 	return s.StateStore.Store(ctx, c, state, 0)
+}
+
+type remembersStates struct {
+	statemachine.StateStore
+	mu     sync.Mutex // guards loaded
+	loaded map[string]statemachine.State
+}
+
+func (s *remembersStates) Load(ctx context.Context, c metafora.Claim) (statemachine.State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state, ok := s.loaded[c.TaskID]; ok {
+		return state, nil
+	}
+	state, err := s.StateStore.Load(ctx, c)
+	if err == nil {
+		s.loaded[c.TaskID] = state
+	}
+	return state, err
+}
+
+func (s *remembersStates) Store(ctx context.Context, c metafora.Claim, state statemachine.State, handled uint64) error {
+	err := s.StateStore.Store(ctx, c, state, handled)
+	if err == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.loaded[c.TaskID] = state
+	}
+	return err
+}
+
+func installStoreHandlesAny(_ *memory.Broker, broker *backendtest.Broker) {
+	correct := broker.NewStateStore
+	broker.NewStateStore = func(t testing.TB, c metafora.Coordinator) statemachine.StateStore {
+		return storeHandlesAny{correct(t, c), broker.NewListener(t, c)}
+	}
+}
+
+type storeHandlesAny struct {
+	statemachine.StateStore
+	l statemachine.CommandListener
+}
+
+func (s storeHandlesAny) Store(ctx context.Context, c metafora.Claim, state statemachine.State, handled uint64) error {
+	if cmd, ok := pending(s.l, c); ok && handled != 0 {
+		handled = cmd.ID
+	}
+	return s.StateStore.Store(ctx, c, state, handled)
 }
 
 // installStateOutlivesTask keeps the state of an ID when it is submitted anew.
@@ -230,6 +309,34 @@ func (l skipsPending) Listen(c metafora.Claim) (<-chan statemachine.Command, fun
 	default:
 	}
 	return commands, stop
+}
+
+type neverStops struct{ statemachine.CommandCaller }
+
+func (l neverStops) ListenFunc(c metafora.Claim, deliver func(statemachine.Command)) func() {
+	l.CommandCaller.ListenFunc(c, deliver)
+	return func() {}
+}
+
+type callsTwice struct{ statemachine.CommandCaller }
+
+func (l callsTwice) ListenFunc(c metafora.Claim, deliver func(statemachine.Command)) func() {
+	return l.CommandCaller.ListenFunc(c, func(cmd statemachine.Command) {
+		deliver(cmd)
+		deliver(cmd)
+	})
+}
+
+type callsForNewOnes struct{ statemachine.CommandCaller }
+
+func (l callsForNewOnes) ListenFunc(c metafora.Claim, deliver func(statemachine.Command)) func() {
+	var begun atomic.Bool
+	defer begun.Store(true)
+	return l.CommandCaller.ListenFunc(c, func(cmd statemachine.Command) {
+		if begun.Load() {
+			deliver(cmd)
+		}
+	})
 }
 
 type closesChannel struct{ statemachine.CommandListener }

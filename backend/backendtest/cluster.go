@@ -25,6 +25,8 @@ type cluster struct {
 	opened  int    // how many Coordinators were made
 	missing string // what the harness lacks for this check, if anything
 
+	callsBack bool // task commands come by ListenFunc, else by Listen
+
 	background sync.WaitGroup // the goroutines that the check started
 }
 

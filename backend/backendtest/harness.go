@@ -60,7 +60,7 @@ type Broker struct {
 
 	// NewStateStore, NewListener and NewCommander make the parts for stateful
 	// tasks, the first two for a node of this broker that has joined. Without
-	// all three the subjects state and taskcommands are skipped.
+	// all three the subjects state, listen and listenfunc are skipped.
 	NewStateStore func(t testing.TB, c metafora.Coordinator) statemachine.StateStore
 	NewListener   func(t testing.TB, c metafora.Coordinator) statemachine.CommandListener
 	NewCommander  func(t testing.TB) statemachine.Commander

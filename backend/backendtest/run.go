@@ -48,7 +48,8 @@ func subjects() []subject {
 		{"close", closeChecks()},
 		{"contexts", contextChecks()},
 		{"state", stateChecks()},
-		{"taskcommands", taskCommandChecks()},
+		{"listen", listenChecks()},
+		{"listenfunc", listenFuncChecks()},
 	}
 }
 

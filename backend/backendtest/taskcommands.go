@@ -4,11 +4,31 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/statemachine"
 )
+
+// listenChecks are of Listen, listenFuncChecks of ListenFunc where the listener
+// has it: nearly everything holds for both.
+func listenChecks() []check {
+	return append(taskCommandChecks(), check{"ChannelIsNeverClosed", listenChannelIsNeverClosed})
+}
+
+func listenFuncChecks() []check {
+	checks := append(taskCommandChecks(), check{"NotAfterStop", listenFuncIsOverAfterStop})
+	for i := range checks {
+		run := checks[i].run
+		checks[i].run = func(c *cluster) {
+			c.callsBack = true
+			run(c)
+		}
+	}
+	return checks
+}
 
 func taskCommandChecks() []check {
 	return []check{
@@ -22,7 +42,6 @@ func taskCommandChecks() []check {
 		{"HandledUnlessReplaced", handledKeepsANewerCommand},
 		{"HandledOfLostClaim", handledOfLostClaimTouchesNothing},
 		{"NotOfEarlierSubmission", commandsEndWithTheirTask},
-		{"ChannelIsNeverClosed", listenChannelIsNeverClosed},
 		{"OfEachTask", eachTaskGetsItsCommands},
 		{"UnknownTask", taskCommandsNeedATask},
 		{"InvalidAreRefused", invalidMessagesAreRefused},
@@ -40,32 +59,75 @@ func (c *cluster) send(id string, messages ...statemachine.Message) {
 	}
 }
 
-// listening is a call of Listen.
+// listening is a call of Listen or ListenFunc.
 type listening struct {
 	*cluster
 	commands <-chan statemachine.Command
 	stop     func()
+	last     uint64 // the ID of the last command
 }
 
 // listen listens to the commands of a claim until the check ends.
-func (s *stateful) listen(claim metafora.Claim) listening {
-	commands, stop := s.Listen(claim)
+func (s *stateful) listen(claim metafora.Claim) *listening {
+	s.c.t.Helper()
+	commands, stop := s.startListening(claim)
 	stop = sync.OnceFunc(stop)
 	s.c.t.Cleanup(stop)
-	return listening{s.c, commands, stop}
+	return &listening{cluster: s.c, commands: commands, stop: stop}
+}
+
+func (s *stateful) startListening(claim metafora.Claim) (<-chan statemachine.Command, func()) {
+	s.c.t.Helper()
+	if !s.c.callsBack {
+		return s.Listen(claim)
+	}
+	caller, ok := s.CommandListener.(statemachine.CommandCaller)
+	s.c.need("a CommandCaller", ok)
+	return statemachine.CommandChannel(func(deliver func(statemachine.Command)) func() {
+		calls := callback{t: s.c.t, deliver: deliver}
+		stop := caller.ListenFunc(claim, calls.call)
+		return func() {
+			stop()
+			calls.over.Store(true)
+		}
+	})
+}
+
+// callback checks what is promised of the calls of ListenFunc.
+type callback struct {
+	t       *testing.T
+	deliver func(statemachine.Command)
+	calls   atomic.Int32 // under way
+	over    atomic.Bool  // stop has returned
+	last    atomic.Uint64
+}
+
+func (cb *callback) call(cmd statemachine.Command) {
+	if cb.calls.Add(1) != 1 {
+		cb.t.Errorf("two calls at a time, one for %v", cmd)
+	}
+	if cb.over.Load() {
+		cb.t.Errorf("called for %v after stop had returned", cmd)
+	}
+	if last := cb.last.Swap(cmd.ID); cmd.ID <= last {
+		cb.t.Errorf("the command ID %d comes after %d", cmd.ID, last)
+	}
+	cb.deliver(cmd)
+	cb.calls.Add(-1)
 }
 
 // next returns the next command.
-func (l listening) next() statemachine.Command {
+func (l *listening) next() statemachine.Command {
 	l.t.Helper()
 	select {
 	case cmd, open := <-l.commands:
 		if !open {
 			l.t.Fatal("the channel of commands was closed")
 		}
-		if cmd.ID == 0 {
-			l.t.Fatalf("the command %v has the ID 0", cmd.Message)
+		if cmd.ID <= l.last {
+			l.t.Fatalf("the command %v has the ID %d, which comes after %d", cmd.Message, cmd.ID, l.last)
 		}
+		l.last = cmd.ID
 		return cmd
 	case <-time.After(l.h.Patience):
 		l.t.Fatal("no command arrives")
@@ -74,7 +136,7 @@ func (l listening) next() statemachine.Command {
 }
 
 // want fails the check unless the next command is this one.
-func (l listening) want(m statemachine.Message) statemachine.Command {
+func (l *listening) want(m statemachine.Message) statemachine.Command {
 	l.t.Helper()
 	cmd := l.next()
 	if cmd.Message != m {
@@ -84,7 +146,7 @@ func (l listening) want(m statemachine.Message) statemachine.Command {
 }
 
 // wantNothing fails the check if a command arrives.
-func (l listening) wantNothing() {
+func (l *listening) wantNothing() {
 	l.t.Helper()
 	l.grace()
 	select {
@@ -119,20 +181,14 @@ func taskCommandsReachTheRunningTask(c *cluster) {
 	a := c.joinStateful("a", NodeOptions{})
 	claim := a.take("t")
 	commands := a.listen(claim)
-	var last uint64
 	for _, m := range sampleMessages() {
 		c.send("t", m)
-		cmd := commands.want(m)
-		if cmd.ID <= last {
-			c.t.Fatalf("the command ID %d comes after %d", cmd.ID, last)
-		}
-		last = cmd.ID
-		c.must("handled", a.Handled(c.ctx, claim, cmd.ID))
+		c.must("handled", a.Handled(c.ctx, claim, commands.want(m).ID))
 	}
 	commands.wantNothing()
 }
 
-// "beginning with the one that is pending now".
+// "the command that is pending when it begins"
 func taskCommandsWaitForTheTask(c *cluster) {
 	a := c.joinStateful("a", NodeOptions{})
 	c.submit("before", "during")
@@ -144,7 +200,7 @@ func taskCommandsWaitForTheTask(c *cluster) {
 	a.listen(claim).want(statemachine.Kill())
 }
 
-// "A command that is still pending is replaced: the newest wins."
+// "It takes the place of a command that is still pending: the newest wins."
 func newestTaskCommandWins(c *cluster) {
 	c.submit("t")
 	a := c.joinStateful("a", NodeOptions{})
@@ -197,8 +253,8 @@ func unhandledCommandsAreDeliveredAgain(c *cluster) {
 	b.wantNothingPending(b.take("t"))
 }
 
-// "a command that was received but not handled is delivered again to the next
-// listener", of the same claim too; so is one that was not received.
+// "a command that was not handled, received or not, is delivered again to the
+// next listener", of the same claim too.
 func unhandledCommandsReachTheNextListener(c *cluster) {
 	c.submit("t")
 	a := c.joinStateful("a", NodeOptions{})
@@ -325,7 +381,7 @@ func eachTaskGetsItsCommands(c *cluster) {
 	c.submit(ids...)
 	a := c.joinStateful("a", NodeOptions{})
 	claims := a.takeAll(ids)
-	listeners := make([]listening, len(ids))
+	listeners := make([]*listening, len(ids))
 	for i := range ids {
 		listeners[i] = a.listen(claims[i])
 	}
@@ -382,7 +438,7 @@ func malformedTaskCommandsStopNothing(c *cluster) {
 		put(c.t, early, []byte(value))
 		commands := a.listen(a.take(live))
 		put(c.t, live, []byte(value))
-		for id, l := range map[string]listening{early: a.listen(a.take(early)), live: commands} {
+		for id, l := range map[string]*listening{early: a.listen(a.take(early)), live: commands} {
 			c.send(id, statemachine.Pause())
 			l.want(statemachine.Pause())
 		}
@@ -390,21 +446,61 @@ func malformedTaskCommandsStopNothing(c *cluster) {
 }
 
 // A command that was sent while the node could not hear it arrives afterwards,
-// even if the broker has forgotten when it came.
+// even if the broker has forgotten when it came. What it has replaced may come
+// first; to handle that leaves the newest pending.
 func commandsSentWhileCutOffArrive(c *cluster) {
 	f := c.Faults
 	c.need("Faults.Partition and Heal", f.Partition != nil && f.Heal != nil)
 	c.submit("t")
 	a := c.joinStateful("a", NodeOptions{})
-	commands := a.listen(a.take("t"))
+	claim := a.take("t")
+	commands := a.listen(claim)
 	f.Partition(c.t, "a")
 	c.send("t", statemachine.Pause(), statemachine.Kill())
 	if f.Compact != nil {
 		f.Compact(c.t)
 	}
 	f.Heal(c.t, "a")
-	// What a backend tells late it may tell one by one; the newest comes last.
-	if cmd := commands.next(); cmd.Message != statemachine.Kill() {
-		commands.want(statemachine.Kill())
+	cmd := commands.next()
+	if cmd.Message == statemachine.Pause() {
+		c.must("handled", a.Handled(c.ctx, claim, cmd.ID))
+		cmd = commands.next()
 	}
+	if cmd.Message != statemachine.Kill() {
+		c.t.Fatalf("got the command %v, want %v last", cmd.Message, statemachine.Kill())
+	}
+	commands.stop()
+	again := a.listen(claim)
+	again.want(statemachine.Kill())
+	c.must("handled", a.Handled(c.ctx, claim, cmd.ID))
+	again.wantNothing()
+	again.stop()
+	a.wantNothingPending(claim)
+}
+
+// "It is not called any more once stop has returned." The callback of listen
+// checks that.
+func listenFuncIsOverAfterStop(c *cluster) {
+	c.submit("t")
+	a := c.joinStateful("a", NodeOptions{})
+	claim := a.take("t")
+	commander := c.NewCommander(c.t)
+	sent := make(chan error, 1)
+	c.background.Go(func() {
+		for range 100 {
+			if err := commander.Send(c.ctx, "t", statemachine.Checkpoint()); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- nil
+	})
+	for range 20 {
+		commands := a.listen(claim)
+		commands.want(statemachine.Checkpoint())
+		commands.stop()
+	}
+	c.must("send", receive(c, "all commands are sent", sent))
+	c.send("t", statemachine.Kill())
+	c.grace()
 }

@@ -17,7 +17,7 @@ import (
 type orders struct {
 	keys keyspace
 
-	mu        sync.Mutex // guards what follows, and each listener's channel against two senders
+	mu        sync.Mutex // guards what follows; listeners are called with it held
 	pending   map[string]order
 	listeners map[string]*listener
 }
@@ -31,9 +31,9 @@ type order struct {
 }
 
 type listener struct {
-	claim    metafora.Claim
-	commands chan statemachine.Command // holds one
-	last     int64                     // the revision of the command last put into commands
+	claim   metafora.Claim
+	deliver func(statemachine.Command)
+	last    int64 // the revision of the command that was delivered last
 }
 
 // badOrder is a command that cannot be parsed.
@@ -60,60 +60,55 @@ func (o *orders) listed(kvs []*keyValue, rev int64) (bad []badOrder) {
 	defer o.mu.Unlock()
 	listed := make(map[string]bool, len(kvs))
 	for _, kv := range kvs {
-		if id, ok := unescapeID(string(kv.Key[len(o.keys.commands):])); ok {
+		if id, ok := o.task(kv); ok {
 			listed[id] = true
-			bad = append(bad, o.put(id, kv)...)
+			o.put(id, kv)
+			bad = append(bad, o.offer(id)...)
 		}
 	}
 	for id, ord := range o.pending {
 		if !listed[id] && ord.rev <= rev && ord.value != nil {
-			o.drop(id)
+			delete(o.pending, id)
 		}
 	}
 	return bad
 }
 
+// events offers only the last of the commands that a task got, so that a node
+// which catches up does not act on what was replaced.
 func (o *orders) events(events []*clientv3.Event) (bad []badOrder) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, ev := range events {
-		id, ok := unescapeID(string(ev.Kv.Key[len(o.keys.commands):]))
+		id, ok := o.task(ev.Kv)
 		switch {
 		case !ok:
 		case ev.Type == clientv3.EventTypePut:
-			bad = append(bad, o.put(id, ev.Kv)...)
+			o.put(id, ev.Kv)
 		case ev.Kv.ModRevision > o.pending[id].rev:
-			o.drop(id)
+			delete(o.pending, id)
+		}
+	}
+	for _, ev := range events {
+		if id, ok := o.task(ev.Kv); ok {
+			bad = append(bad, o.offer(id)...)
 		}
 	}
 	return bad
 }
 
-func (o *orders) put(id string, kv *keyValue) []badOrder {
-	if kv.ModRevision <= o.pending[id].rev {
-		return nil
-	}
-	o.pending[id] = order{rev: kv.ModRevision, value: valueOf(kv)}
-	return o.offer(id)
+// task returns the ID of the task that a key is the command of.
+func (o *orders) task(kv *keyValue) (id string, ok bool) {
+	return unescapeID(string(kv.Key[len(o.keys.commands):]))
 }
 
-// drop forgets a command, and takes it back where nobody has received it.
-func (o *orders) drop(id string) {
-	delete(o.pending, id)
-	if l := o.listeners[id]; l != nil {
-		l.empty()
+func (o *orders) put(id string, kv *keyValue) {
+	if kv.ModRevision > o.pending[id].rev {
+		o.pending[id] = order{rev: kv.ModRevision, value: valueOf(kv)}
 	}
 }
 
-func (l *listener) empty() {
-	select {
-	case <-l.commands:
-	default:
-	}
-}
-
-// offer puts the pending command of a task into its listener's channel, in place
-// of an older one that was not received yet.
+// offer delivers the pending command of a task to its listener, once.
 func (o *orders) offer(id string) []badOrder {
 	ord, ok := o.pending[id]
 	l := o.listeners[id]
@@ -129,9 +124,23 @@ func (o *orders) offer(id string) []badOrder {
 	if err != nil {
 		return []badOrder{{claim: l.claim, rev: ord.rev, err: err}}
 	}
-	l.empty()
-	l.commands <- statemachine.Command{ID: uint64(ord.rev), Message: rec.Message}
+	l.deliver(statemachine.Command{ID: uint64(ord.rev), Message: rec.Message})
 	return nil
+}
+
+func (o *orders) listen(l *listener) []badOrder {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.listeners[l.claim.TaskID] = l
+	return o.offer(l.claim.TaskID)
+}
+
+func (o *orders) unlisten(l *listener) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.listeners[l.claim.TaskID] == l {
+		delete(o.listeners, l.claim.TaskID)
+	}
 }
 
 // claimed takes in the command of a task, nil if it has none, as it was when this
@@ -168,8 +177,8 @@ func (o *orders) forget(id string) {
 	}
 }
 
-// deliver removes the commands that nobody can handle.
-func (c *Coordinator) deliver(bad []badOrder) {
+// discard removes the commands that nobody can handle.
+func (c *Coordinator) discard(bad []badOrder) {
 	for _, b := range bad {
 		c.log.Error("dropping task command", "task", b.claim.TaskID, "error", b.err)
 		c.commits.start(c.handledOp(b.claim, uint64(b.rev)))
@@ -185,22 +194,20 @@ func (c *Coordinator) CommandListener() statemachine.CommandListener {
 
 type commandListener struct{ c *Coordinator }
 
+var _ statemachine.CommandCaller = commandListener{}
+
 // Listen implements statemachine.CommandListener.
 func (cl commandListener) Listen(claim metafora.Claim) (<-chan statemachine.Command, func()) {
-	o := cl.c.orders
-	l := &listener{claim: claim, commands: make(chan statemachine.Command, 1)}
-	o.mu.Lock()
-	o.listeners[claim.TaskID] = l
-	bad := o.offer(claim.TaskID)
-	o.mu.Unlock()
-	cl.c.deliver(bad)
-	return l.commands, func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		if o.listeners[claim.TaskID] == l {
-			delete(o.listeners, claim.TaskID)
-		}
-	}
+	return statemachine.CommandChannel(func(deliver func(statemachine.Command)) func() {
+		return cl.ListenFunc(claim, deliver)
+	})
+}
+
+// ListenFunc implements statemachine.CommandCaller.
+func (cl commandListener) ListenFunc(claim metafora.Claim, deliver func(statemachine.Command)) (stop func()) {
+	l := &listener{claim: claim, deliver: deliver}
+	cl.c.discard(cl.c.orders.listen(l))
+	return func() { cl.c.orders.unlisten(l) }
 }
 
 // Handled implements statemachine.CommandListener.

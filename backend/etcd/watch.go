@@ -52,8 +52,8 @@ func (c *Coordinator) feeds() []*feed {
 		},
 		{
 			c: c, what: "commands", prefix: c.keys.commands,
-			listed:  func(kvs []*keyValue, rev int64) { c.deliver(c.orders.listed(kvs, rev)) },
-			changed: func(events []*clientv3.Event) { c.deliver(c.orders.events(events)) },
+			listed:  func(kvs []*keyValue, rev int64) { c.discard(c.orders.listed(kvs, rev)) },
+			changed: func(events []*clientv3.Event) { c.discard(c.orders.events(events)) },
 		},
 		{
 			c: c, what: "tasks", prefix: c.keys.tasks,

@@ -14,7 +14,8 @@ type Broker struct {
 	owned    tally
 
 	// mu guards all below, and what the Coordinators say it does. It is taken
-	// by lock and released by unlock, never held during a callback.
+	// by lock and released by unlock, never held during a callback, but for
+	// the one of ListenFunc, which must call nothing back.
 	mu        sync.Mutex
 	revision  uint64
 	tasks     map[string]*task

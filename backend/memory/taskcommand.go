@@ -73,55 +73,51 @@ func (c *Coordinator) CommandListener() statemachine.CommandListener { return co
 
 type commandListener struct{ c *Coordinator }
 
-// listener is one call of Listen. The broker's lock guards it.
+var _ statemachine.CommandCaller = commandListener{}
+
+// listener is one call of ListenFunc. The broker's lock guards it, and is held
+// while it is called.
 type listener struct {
-	commands chan statemachine.Command
-	last     uint64 // the command delivered last
+	call func(statemachine.Command)
+	last uint64 // the command delivered last
 }
 
-// deliver puts a command in the channel, in place of one not yet received. It
-// does not block: under the lock nobody else sends.
 func (l *listener) deliver(cmd statemachine.Command) {
-	if cmd.ID <= l.last {
-		return
-	}
-	l.last = cmd.ID
-	l.drain()
-	l.commands <- cmd
-}
-
-func (l *listener) drain() {
-	select {
-	case <-l.commands:
-	default:
+	if cmd.ID > l.last {
+		l.last = cmd.ID
+		l.call(cmd)
 	}
 }
 
 // Listen implements [statemachine.CommandListener].
 func (cl commandListener) Listen(claim metafora.Claim) (commands <-chan statemachine.Command, stop func()) {
-	c, l := cl.c, &listener{commands: make(chan statemachine.Command, 1)}
+	return statemachine.CommandChannel(func(deliver func(statemachine.Command)) func() {
+		return cl.ListenFunc(claim, deliver)
+	})
+}
+
+// ListenFunc implements [statemachine.CommandCaller].
+func (cl commandListener) ListenFunc(claim metafora.Claim, deliver func(statemachine.Command)) (stop func()) {
+	c, l := cl.c, &listener{call: deliver}
 	c.broker.lock()
 	defer c.broker.unlock()
 	o := c.held[claim.TaskID]
 	if o == nil || o.claim != claim {
-		return l.commands, func() {}
+		return func() {}
 	}
 	o.listener = l
 	if c.link == connected {
 		o.deliverCommand()
 	}
-	return l.commands, func() { c.stopListening(o, l) }
+	return func() { c.stopListening(o, l) }
 }
 
-// stopListening empties the channel too: what nobody received is pending still,
-// and is the next listener's.
 func (c *Coordinator) stopListening(o *ownership, l *listener) {
 	c.broker.lock()
 	defer c.broker.unlock()
 	if o.listener == l {
 		o.listener = nil
 	}
-	l.drain()
 }
 
 // Handled implements [statemachine.CommandListener].
