@@ -103,20 +103,22 @@ func (f *Fair) CanClaim(t metafora.Task) (until time.Time, ok bool) {
 
 	// Tasks that wait count as well: else the first node of an empty cluster
 	// would be overloaded with its first task.
-	total := f.demand.expected() + 1
 	task := xxhash.Sum64String(t.ID())
+	e := f.waiting.recall(task, now)
+	total := max(f.demand.expected(), ms.owned+1)
+	if e.fresh {
+		total = f.demand.expected() + 1
+		f.demand.add()
+	}
 	needy := f.firstNeedy(task, total)
 	wait := f.wait(task, total, needy)
 	if _, justReleased := f.released[t.ID()]; justReleased {
 		wait = f.patience
 	}
-	until, ok, fresh := f.waiting.ready(task, now, wait)
-	if fresh {
-		f.demand.add()
-		if needy >= 0 {
-			ms.assign(needy)
-		}
+	if e.fresh && needy >= 0 {
+		ms.assign(needy)
 	}
+	until, ok = f.waiting.ready(task, e, now, wait)
 	if recheck := now.Add(fairRecheck); !ok && until.After(recheck) {
 		until = recheck
 	}
@@ -134,12 +136,17 @@ func (f *Fair) wait(task uint64, total, needy int) time.Duration {
 		return f.patience
 	case len(ms.list) == 1:
 		return 0
-	case float64(ms.list[ms.self].owned) >= f.threshold*ms.share(ms.self, total):
+	case ms.list[ms.self].owned >= f.limit(total):
 		return f.patience
 	case needy >= 0 && !f.needy(ms.self, total):
 		return fairSpread + f.head(ms.self, task)
 	}
 	return f.head(ms.self, task)
+}
+
+// limit returns how many tasks this node may have, the threshold.
+func (f *Fair) limit(total int) int {
+	return ceil(f.threshold * f.members.share(f.members.self, total))
 }
 
 // head returns the head start that a member gives to its equals. It differs by
@@ -152,7 +159,7 @@ func (f *Fair) head(i int, task uint64) time.Duration {
 // above it.
 func (f *Fair) needy(i, total int) bool {
 	m := &f.members.list[i]
-	return m.active && float64(m.owned) < f.members.share(i, total)/f.threshold
+	return m.active && float64(m.owned) < need(f.members.share(i, total), f.threshold)
 }
 
 // firstNeedy returns the needy member that goes first for a task, -1 if none is.

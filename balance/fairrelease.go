@@ -32,7 +32,7 @@ func (f *Fair) Balance() []string {
 // above returns how many tasks this node has above the threshold.
 func (f *Fair) above() int {
 	ms := &f.members
-	return ms.list[ms.self].owned - ceil(f.threshold*ms.share(ms.self, ms.owned))
+	return ms.list[ms.self].owned - f.limit(ms.owned)
 }
 
 // part returns this node's part of what nodes far below their share lack.

@@ -79,8 +79,8 @@ func (l *LoadDelay) CanClaim(t metafora.Task) (until time.Time, ok bool) {
 	// A part of a task's delay that differs by node tells equals apart.
 	load := float64(count) + unit(mix(task^l.seed))
 	delay := time.Duration(min(load*float64(l.perTask), float64(l.longest)))
-	until, ok, _ = l.waiting.ready(task, time.Now(), delay)
-	return until, ok
+	now := time.Now()
+	return l.waiting.ready(task, l.waiting.recall(task, now), now, delay)
 }
 
 // Balance implements [metafora.Balancer]. It releases nothing.

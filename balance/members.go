@@ -162,13 +162,33 @@ func (ms *members) expect(m *member) {
 	m.expected = e
 }
 
+// total returns how many tasks there are, one that waits to be claimed included: a
+// new one, or one that may be expected somewhere already.
+func (ms *members) total(isNew bool) int {
+	if isNew {
+		return ms.expected + 1
+	}
+	return max(ms.expected, ms.owned+1)
+}
+
 // share returns the part of total tasks that is a member's.
 func (ms *members) share(i, total int) float64 {
 	return float64(total) * ms.list[i].weight / ms.weight
 }
 
+// need returns up to how many tasks a member is needy that has less than its share
+// by some factor. Small shares round so coarsely that a node which gave what it has
+// above its share could be needy for that, and take it back at once: hence no more
+// than the share rounded down.
+func need(share, factor float64) float64 {
+	return min(share/factor-epsilon, float64(max(1, floor(share))))
+}
+
+// epsilon is more than an error of floating point in a number of tasks.
+const epsilon = 1e-9
+
 // ceil rounds up, but not for the sake of an error of floating point.
-func ceil(x float64) int { return int(math.Ceil(x - 1e-9)) }
+func ceil(x float64) int { return int(math.Ceil(x - epsilon)) }
 
 // floor rounds down, but not for the sake of an error of floating point.
-func floor(x float64) int { return int(math.Floor(x + 1e-9)) }
+func floor(x float64) int { return int(math.Floor(x + epsilon)) }

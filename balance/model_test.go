@@ -311,8 +311,14 @@ func (n *modelNode) release(id string) {
 	})
 }
 
+// reporter is a *testing.T or a *rapid.T.
+type reporter interface {
+	Helper()
+	Error(args ...any)
+}
+
 // check fails the test when a balancer broke the rules.
-func (m *model) check(t *testing.T) {
+func (m *model) check(t reporter) {
 	t.Helper()
 	for _, fault := range m.faults {
 		t.Error(fault)

@@ -3,8 +3,6 @@ package balance
 import (
 	"math"
 
-	"github.com/cespare/xxhash/v2"
-
 	"github.com/metafora-go/metafora"
 )
 
@@ -40,7 +38,7 @@ func (r *Rendezvous) rank(i int, task uint64, load, total int) rank {
 	switch share := r.members.share(i, total); {
 	case m.silent:
 		k.tier = silent
-	case float64(load) >= r.bound(share):
+	case float64(load) >= r.bound(share)-epsilon:
 		k.tier = full
 	case m.active && float64(load) < r.need(share):
 		k.tier = needy
@@ -54,7 +52,7 @@ func (r *Rendezvous) bound(share float64) float64 { return share * r.factor }
 // need returns up to how many tasks a member with some share is needy. The way
 // down is longer than that up: few nodes are needy unless they have just joined,
 // so that nearly all tasks go where their hash says.
-func (r *Rendezvous) need(share float64) float64 { return share / (r.factor * r.factor) }
+func (r *Rendezvous) need(share float64) float64 { return need(share, r.factor*r.factor) }
 
 // key returns a number that orders the members for a task. The smallest one is
 // a member's with a chance in proportion to its weight: -ln(u)/w, with u uniform
@@ -83,26 +81,24 @@ func unit(x uint64) float64 { return (float64(x>>12) + 0.5) / (1 << 52) }
 
 // place is where this node stands in the order of a task.
 type place struct {
-	task  uint64
 	rank  rank
 	ahead int // how many nodes go before this one
 	first int // who goes first, -1 for nobody
 }
 
-// place computes the place of this node for a task as seen now.
-func (r *Rendezvous) place(t metafora.Task) place {
+// place computes the place of this node for a task, of some hash, as seen now.
+func (r *Rendezvous) place(t metafora.Task, task uint64, total int) place {
 	ms := &r.members
-	total := ms.expected + 1
-	p := place{task: xxhash.Sum64String(t.ID()), rank: rank{tier: absent}, first: -1}
+	p := place{rank: rank{tier: absent}, first: -1}
 	if ms.self >= 0 {
-		p.rank = r.rank(ms.self, p.task, ms.list[ms.self].expected, total)
+		p.rank = r.rank(ms.self, task, ms.list[ms.self].expected, total)
 	}
 	var best rank
 	for i := range ms.list {
 		if !r.mayRun(t, i) {
 			continue
 		}
-		k := r.rank(i, p.task, ms.list[i].expected, total)
+		k := r.rank(i, task, ms.list[i].expected, total)
 		if p.first < 0 || k.before(best) {
 			best, p.first = k, i
 		}

@@ -31,3 +31,15 @@ func TestPortionsAddUp(t *testing.T) {
 		}
 	})
 }
+
+// A node that gave all it has above its share is not needy for that: it would claim
+// the tasks back.
+func TestGivingMakesNobodyNeedy(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		share := rapid.Float64Range(1, 1000).Draw(t, "share")
+		factor := rapid.Float64Range(1, 4).Draw(t, "factor")
+		if n := need(share, factor); float64(floor(share)) < n {
+			t.Errorf("with %d of %v a node is needy, below %v", floor(share), share, n)
+		}
+	})
+}

@@ -36,9 +36,7 @@ func TestEveryTaskIsClaimedInTheEnd(t *testing.T) {
 					}
 					m.settle(10 * time.Minute)
 				})
-				for _, fault := range m.faults {
-					rt.Error(fault)
-				}
+				m.check(rt)
 			})
 		})
 	}

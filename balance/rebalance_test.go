@@ -168,6 +168,34 @@ func TestEqualLoadMovesNothing(t *testing.T) {
 	}
 }
 
+// A node with a share of 2.9 tasks and three of them gave one away, was far below its
+// share for that, and claimed it back. And each of two nodes at the threshold found
+// room for the task that the other was to let go, since it counted that twice.
+func TestNoTaskMovesBackAndForth(t *testing.T) {
+	for name, d := range map[string]drawnCluster{
+		"rendezvous": {
+			cfg:     config{balancer: newRendezvous, trip: time.Millisecond, lag: []time.Duration{time.Millisecond}},
+			gap:     time.Second,
+			weights: []float64{1, 3, 3, 3, 1, 1, 1, 1, 1, 0.5, 3, 1, 1, 3},
+			tasks:   []int{0, 22, 11, 2, 18, 0, 1, 23, 23, 6, 26, 0, 3, 2},
+		},
+		"fair": {
+			cfg:     config{balancer: newFair, trip: time.Millisecond, lag: []time.Duration{time.Second, time.Millisecond}},
+			gap:     7 * time.Second,
+			weights: []float64{1, 0.5, 3, 0.5},
+			tasks:   []int{0, 1, 1, 56},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, excess := d.rebalance(t)
+			m.check(t)
+			if m.moves > excess {
+				t.Errorf("%d moves, where %d tasks are too many", m.moves, excess)
+			}
+		})
+	}
+}
+
 func TestNothingIsReleasedToNodesThatDoNotAccept(t *testing.T) {
 	for name, balancer := range balancers {
 		t.Run(name, func(t *testing.T) {

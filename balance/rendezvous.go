@@ -3,6 +3,8 @@ package balance
 import (
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/metafora-go/metafora"
 )
 
@@ -102,11 +104,11 @@ func (r *Rendezvous) CanClaim(t metafora.Task) (until time.Time, ok bool) {
 	if r.members.self >= 0 && !r.mayRun(t, r.members.self) {
 		return now.Add(recheck), false
 	}
-	p := r.place(t)
-	wait := time.Duration(p.ahead) * r.delay
-	until, ok, fresh := r.waiting.ready(p.task, now, wait)
-	if fresh && p.first >= 0 {
+	task := xxhash.Sum64String(t.ID())
+	e := r.waiting.recall(task, now)
+	p := r.place(t, task, r.members.total(e.fresh))
+	if e.fresh && p.first >= 0 {
 		r.members.assign(p.first)
 	}
-	return until, ok
+	return r.waiting.ready(task, e, now, time.Duration(p.ahead)*r.delay)
 }

@@ -29,7 +29,8 @@ type wait struct {
 	since, due time.Duration
 	// late counts how often the task came back after its grace. Each time
 	// doubles the grace, so that a node too busy to be punctual gets there.
-	late uint8
+	late  uint8
+	fresh bool // it was not waiting before
 }
 
 const maxLate = 8
@@ -38,10 +39,8 @@ func newWaiting(grace time.Duration) waiting {
 	return waiting{grace: grace, newer: make(map[uint64]wait)}
 }
 
-// ready tells whether a task may be claimed that is to wait for d since it was
-// first seen, and until when it waits if not. fresh reports that it was not
-// waiting before.
-func (w *waiting) ready(task uint64, now time.Time, d time.Duration) (until time.Time, ok, fresh bool) {
+// recall returns what is remembered of a task.
+func (w *waiting) recall(task uint64, now time.Time) wait {
 	if w.base.IsZero() {
 		w.base = now
 	}
@@ -53,22 +52,28 @@ func (w *waiting) ready(task uint64, now time.Time, d time.Duration) (until time
 	}
 	switch {
 	case !known:
-		e.since, fresh = at, true
+		e = wait{since: at, fresh: true}
 	case at > e.due+w.grace<<e.late:
-		e.since, fresh = at, true
-		e.late = min(e.late+1, maxLate)
+		e = wait{since: at, fresh: true, late: min(e.late+1, maxLate)}
 	}
-	if fresh && d <= 0 {
-		return now, true, true
+	return e
+}
+
+// ready tells whether a task may be claimed that is to wait for d since it was
+// first seen, and until when it waits if not. e is what was recalled of it.
+func (w *waiting) ready(task uint64, e wait, now time.Time, d time.Duration) (until time.Time, ok bool) {
+	if e.fresh && d <= 0 {
+		return now, true
 	}
 	w.longest = max(w.longest, d)
 	e.due = e.since + d
-	if ok = at >= e.due; ok {
+	if at := now.Sub(w.base); at >= e.due {
 		// It stays ready for its grace: another balancer may have a say.
-		e.due = at
+		e.due, ok = at, true
 	}
+	e.fresh = false
 	w.newer[task] = e
-	return w.base.Add(e.due), ok, fresh
+	return w.base.Add(e.due), ok
 }
 
 // turn drops the older generation when its time has come.

@@ -14,7 +14,7 @@ func TestWaitingForgetsTasksThatDoNotComeBack(t *testing.T) {
 	const perSecond, longest = 100, 30 * time.Second
 	for task := range uint64(100_000) {
 		now = now.Add(time.Second / perSecond)
-		w.ready(task, now, longest)
+		w.ready(task, w.recall(task, now), now, longest)
 		// Two generations, each of twice the longest wait.
 		if n := len(w.newer) + len(w.older); n > 2*2*perSecond*int(longest/time.Second)+2 {
 			t.Fatalf("%d entries after %d tasks", n, task)
@@ -29,7 +29,12 @@ func TestWaitingKeepsItsPromise(t *testing.T) {
 		w := newWaiting(100 * time.Millisecond)
 		start := time.Unix(0, 0)
 		d := time.Duration(rapid.IntRange(1, 100_000).Draw(t, "wait (ms)")) * time.Millisecond
-		until, ok, fresh := w.ready(1, start, d)
+		ask := func(task uint64, now time.Time, d time.Duration) (until time.Time, ok, fresh bool) {
+			e := w.recall(task, now)
+			until, ok = w.ready(task, e, now, d)
+			return until, ok, e.fresh
+		}
+		until, ok, fresh := ask(1, start, d)
 		if ok || !fresh || !until.Equal(start.Add(d)) {
 			t.Fatalf("first: until %v, %v, %v", until, ok, fresh)
 		}
@@ -39,10 +44,10 @@ func TestWaitingKeepsItsPromise(t *testing.T) {
 			if now.After(until) {
 				break
 			}
-			w.ready(uint64(2+i), now, time.Duration(others[i])*time.Millisecond)
+			ask(uint64(2+i), now, time.Duration(others[i])*time.Millisecond)
 		}
-		if _, ok, _ := w.ready(1, until, d); !ok {
-			t.Fatal("not ready when it comes back")
+		if _, ok, fresh := ask(1, until, d); !ok || fresh {
+			t.Fatal("not ready when it comes back, or not known any more")
 		}
 	})
 }
