@@ -1,0 +1,5 @@
+//go:build !race
+
+package metafora_test
+
+const raceEnabled = false
