@@ -3,6 +3,7 @@ package metafora
 import (
 	"context"
 	"hash/fnv"
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -14,9 +15,14 @@ type jitter struct{ seed uint64 }
 
 func newJitter(seed uint64, node string) jitter { return jitter{seed ^ hash(node)} }
 
-// around returns a time from half of d to one and a half times d.
+// around returns a time from half of d to one and a half times d, as far as a
+// Duration can hold it: d may be the longest there is, meant as never.
 func (j jitter) around(d time.Duration, what string, count int) time.Duration {
-	return d/2 + time.Duration(j.fraction(what, count)*float64(d))
+	drawn := d/2 + time.Duration(j.fraction(what, count)*float64(d))
+	if drawn < 0 {
+		return math.MaxInt64
+	}
+	return drawn
 }
 
 func (j jitter) fraction(what string, count int) float64 {

@@ -5,7 +5,8 @@ import "time"
 // Balancer decides which tasks a node claims and which it lets go. All methods
 // are called from the Consumer's main loop, never concurrently, and must
 // neither block nor sleep: a Balancer that wants other nodes to go first
-// returns a later time.
+// returns a later time. A panic is logged: in CanClaim it puts the task off for
+// one balance interval, in Balance it releases nothing, in Init it ends Run.
 type Balancer interface {
 	// Init is called once, before any other method.
 	Init(bc BalancerContext)

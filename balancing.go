@@ -1,10 +1,42 @@
 package metafora
 
-import "time"
+import (
+	"fmt"
+	"runtime/debug"
+	"time"
+)
 
-// balance asks the Balancer which tasks to let go, and has them stopped.
+// initBalancer is the first call of the Balancer.
+func (c *Consumer) initBalancer() (err error) {
+	defer c.catchBalancer("Init", func(p any) { err = fmt.Errorf("init balancer: panic: %v", p) })
+	c.balancer.Init(balancerContext{c})
+	return nil
+}
+
+// canClaim asks the Balancer whether to claim a task now.
+func (c *Consumer) canClaim(t Task) (until time.Time, ok bool) {
+	defer c.catchBalancer("CanClaim", func(any) { until, ok = time.Now().Add(c.opts.balanceInterval), false })
+	return c.balancer.CanClaim(t)
+}
+
+// tasksToRelease asks the Balancer which tasks to let go.
+func (c *Consumer) tasksToRelease() (ids []string) {
+	defer c.catchBalancer("Balance", func(any) { ids = nil })
+	return c.balancer.Balance()
+}
+
+// catchBalancer is deferred around calls of the Balancer. A task that makes it
+// panic must not bring down one node after the other.
+func (c *Consumer) catchBalancer(method string, instead func(p any)) {
+	if p := recover(); p != nil {
+		c.log.Error("balancer panicked", "method", method, "panic", p, "stack", string(debug.Stack()))
+		instead(p)
+	}
+}
+
+// balance has the tasks stopped that the Balancer lets go.
 func (c *Consumer) balance() {
-	ids := c.balancer.Balance()
+	ids := c.tasksToRelease()
 	now := time.Now()
 	stopped := 0
 	c.mu.Lock()

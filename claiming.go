@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// flight is a claim that was asked for and not answered yet. Consumer.mu guards
-// its fields once the claim is under way.
+// flight is a claim that was asked for, until it has failed or has a handler.
+// Consumer.mu guards its fields once the claim is under way.
 type flight struct {
 	candidate
-	again Task // announced meanwhile; the newest one
+	making bool // the claim is won, the HandlerFunc is under way
+	again  Task // announced meanwhile; the newest one
 	// lost is the newest claim of the task that was lost meanwhile, which may
 	// be the one that is just being won, and lostCause says why.
 	lost      Claim
@@ -27,7 +28,7 @@ func (c *Consumer) consider(t Task) {
 }
 
 // takesPlace gives t to whoever has its ID already, and reports whether there is
-// such. On a frozen node, all tasks wait.
+// such.
 func (c *Consumer) takesPlace(t Task, id string, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,14 +42,7 @@ func (c *Consumer) takesPlace(t Task, id string, now time.Time) bool {
 		f.again = t
 		return true
 	}
-	if c.deferred.announced(t, now) {
-		return true
-	}
-	if c.frozen {
-		c.deferred.add(candidate{task: t, announced: now}, now, DeferredByFreeze)
-		return true
-	}
-	return false
+	return c.deferred.announced(t, now)
 }
 
 // reconsider takes up the deferred task that is due first.
@@ -74,7 +68,7 @@ func (c *Consumer) reconsider(now time.Time) {
 
 // offer asks the Balancer whether to claim a task now.
 func (c *Consumer) offer(cand candidate) {
-	until, ok := c.balancer.CanClaim(cand.task)
+	until, ok := c.canClaim(cand.task)
 	if !ok {
 		until = later(until, time.Now().Add(minDeferral))
 		c.log.Debug("task refused by the balancer", "task", cand.task.ID(), "until", until)
@@ -89,7 +83,7 @@ func (c *Consumer) offer(cand candidate) {
 	c.flights[cand.task.ID()] = f
 	c.keeping++
 	c.mu.Unlock()
-	c.loops.Go(func() { c.claim(f) })
+	c.handlers.Go(func() { c.claim(f) })
 }
 
 func later(a, b time.Time) time.Time {
@@ -130,6 +124,8 @@ func (c *Consumer) claimFailed(f *flight, result ClaimResult, err error) {
 	retry := result == ClaimFailed && !errors.Is(err, ErrClosed) && c.brokerCtx.Err() == nil
 	if retry {
 		f.failures++
+	}
+	if retry && !errors.Is(err, ErrLeaseLost) { // which is one fault, not one for each task
 		c.log.Warn("claim failed", "task", id, "failures", f.failures, "error", err)
 	} else {
 		c.log.Debug("task not claimed", "task", id, "error", err)
@@ -157,28 +153,30 @@ func (c *Consumer) claimFailed(f *flight, result ClaimResult, err error) {
 func (c *Consumer) startTask(f *flight, claim Claim) {
 	ctx, cancel := context.WithCancelCause(ContextWithClaim(c.handlerCtx, claim, c.lease))
 	r := &running{task: f.task, claim: claim, cancel: cancel}
-	if c.unwanted(f, claim) {
+	if !c.wanted(f, claim) {
 		c.launch(ctx, f, r, verdict(false))
 		return
 	}
-	h := Handler(verdict(true))
+	var h Handler
 	// Deferred, so that whatever the function does, even runtime.Goexit, the
 	// claim is not left without a handler.
-	defer func() { c.launch(ctx, f, r, h) }()
+	defer func() {
+		if h == nil {
+			c.log.Error("handler function made no handler, which counts as done", "task", claim.TaskID)
+			h = verdict(true)
+		}
+		c.launch(ctx, f, r, h)
+	}()
 	defer c.catchPanic(claim, "handler function panicked")
-	made := c.newHandler(f.task)
-	if made == nil {
-		c.log.Error("handler function returned nil, which counts as done", "task", claim.TaskID)
-		return
-	}
-	h = made
+	h = c.newHandler(f.task)
 }
 
-// unwanted reports whether there is no point in a handler for a claim just won.
-func (c *Consumer) unwanted(f *flight, claim Claim) bool {
+// wanted reports whether there is a point in a handler for a claim just won.
+func (c *Consumer) wanted(f *flight, claim Claim) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.draining || f.lost == claim
+	f.making = !c.draining && f.lost != claim
+	return f.making
 }
 
 // launch gives the place of a flight to its handler and starts it.
@@ -193,6 +191,7 @@ func (c *Consumer) launch(ctx context.Context, f *flight, r *running, h Handler)
 	r.again = f.again
 	lost, cause := f.lost == r.claim, f.lostCause
 	c.handlers.Add(1)
+	late := c.draining && c.drainEnd.IsZero()
 	if c.draining && !lost {
 		c.stop(r, now)
 	}
@@ -200,6 +199,9 @@ func (c *Consumer) launch(ctx context.Context, f *flight, r *running, h Handler)
 
 	if lost {
 		c.lose(r.claim, cause)
+	}
+	if late {
+		r.cancel(ErrStopped)
 	}
 	// A fresh goroutine: this one's stack has grown, and would stay so for as
 	// long as the task runs.

@@ -71,13 +71,16 @@ func (c *Consumer) unfreeze() {
 	c.mu.Unlock()
 }
 
-// drain makes the node give up all its tasks and claim no more.
-func (c *Consumer) drain() {
+// drain makes the node give up all its tasks and claim no more. It returns when
+// the contexts of their handlers end.
+func (c *Consumer) drain() time.Time {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.draining { // repeating it gives no more time
+		c.drainEnd = now.Add(c.opts.drainTimeout)
+	}
 	c.frozen, c.draining = true, true
-	c.drainEnd = now.Add(c.opts.drainTimeout)
 	if c.runCtx.Err() == nil || len(c.tasks)+len(c.flights) > 0 {
 		// A node without tasks leaves before this could help anybody.
 		c.setAccepting(false)
@@ -85,6 +88,7 @@ func (c *Consumer) drain() {
 	for _, r := range c.sortedTasks() {
 		c.stop(r, now)
 	}
+	return c.drainEnd
 }
 
 // endContexts ends the contexts of all handlers, the drain timeout having passed.

@@ -32,7 +32,7 @@ type Consumer struct {
 	ended     chan struct{} // closed when Run has returned
 
 	// loops has the goroutines that end when a context or the Coordinator does,
-	// handlers those that end when handlers let them.
+	// handlers those that end when user code lets them.
 	loops, handlers sync.WaitGroup
 
 	// Run sets these before it starts any goroutine.
@@ -48,7 +48,7 @@ type Consumer struct {
 	shutdown  bool
 	frozen    bool
 	draining  bool
-	drainEnd  time.Time // when the contexts of drained handlers end, zero for never
+	drainEnd  time.Time // when the contexts of drained handlers end, zero once they have
 	balanceAt time.Time
 	rounds    int // balance rounds so far
 	accepting acceptance
@@ -131,7 +131,9 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		return errors.Join(err, c.closeCoordinator())
 	}
-	c.balancer.Init(balancerContext{c})
+	if err := c.initBalancer(); err != nil {
+		return errors.Join(err, c.closeCoordinator())
+	}
 	c.log.Info("node joined the cluster")
 
 	base := context.WithoutCancel(ctx)
@@ -262,7 +264,8 @@ func (c *Consumer) agenda(now time.Time) agenda {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	room := len(c.flights) < c.opts.claimsInFlight
-	a := agenda{open: room || c.frozen, next: now.Add(c.opts.balanceInterval)}
+	// On a frozen node tasks wait in Watch, which knows those that are gone.
+	a := agenda{open: room && !c.frozen, next: now.Add(c.opts.balanceInterval)}
 	if !c.frozen {
 		a.balance = !c.balanceAt.After(now)
 		a.next = c.balanceAt

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -54,6 +55,27 @@ func (n *node) ids() []string {
 		ids = append(ids, r.ID())
 	}
 	return ids
+}
+
+// ignores returns the tasks that wait, each with the reason.
+func (n *node) ignores() []string {
+	waiting := []string{}
+	for _, d := range n.Ignores() {
+		waiting = append(waiting, d.ID+" "+string(d.Reason))
+	}
+	return waiting
+}
+
+// command has the node handle a command.
+func (n *node) command(cmd metafora.Command) {
+	n.fake.commands <- fakeCommand{cmd: cmd}
+	synctest.Wait()
+}
+
+// pass lets time pass, and happen what is due in it.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 // untilStopped is a handler that releases its task when it is asked to stop or

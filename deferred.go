@@ -29,8 +29,6 @@ const (
 	// DeferredByRelease marks tasks that this node released a moment ago and
 	// leaves to the others.
 	DeferredByRelease DeferReason = "released"
-	// DeferredByFreeze marks tasks announced while the node was frozen.
-	DeferredByFreeze DeferReason = "frozen"
 	// DeferredByRun marks tasks that were announced while a claim or handler of
 	// this node was in the way, which has ended.
 	DeferredByRun DeferReason = "run"

@@ -16,15 +16,16 @@ type fakeCoordinator struct {
 	// Each hook is called, if set, before the call takes effect; an error from
 	// it is the call's result. Hooks are set before the Consumer runs.
 	onInit      func(context.Context) error
-	onWatch     func(context.Context) error
 	onClaim     func(context.Context, metafora.Task) error
 	onRelease   func(context.Context, metafora.Claim) error
 	onDone      func(context.Context, metafora.Claim) error
+	afterClaim  func(metafora.Claim) // a claim has taken effect, Claim has not returned
 	onAccepting func(context.Context, bool) error
 	onClose     func() error
 
-	commands chan fakeCommand
-	closed   chan struct{}
+	commands   chan fakeCommand
+	breakWatch chan error // what Watch is to return
+	closed     chan struct{}
 
 	mu        sync.Mutex // guards all below
 	cc        metafora.CoordinatorContext
@@ -43,10 +44,11 @@ type fakeCommand struct {
 
 func newFake() *fakeCoordinator {
 	return &fakeCoordinator{
-		commands: make(chan fakeCommand),
-		closed:   make(chan struct{}),
-		owners:   make(map[string]uint64),
-		grown:    make(chan struct{}, 1),
+		commands:   make(chan fakeCommand),
+		breakWatch: make(chan error),
+		closed:     make(chan struct{}),
+		owners:     make(map[string]uint64),
+		grown:      make(chan struct{}, 1),
 	}
 }
 
@@ -54,8 +56,10 @@ func (f *fakeCoordinator) Name() string             { return "node" }
 func (f *fakeCoordinator) LeaseDeadline() time.Time { return time.Unix(1<<40, 0) }
 
 func (f *fakeCoordinator) Init(ctx context.Context, cc metafora.CoordinatorContext) error {
-	if err := hook(f.onInit, ctx); err != nil {
-		return err
+	if f.onInit != nil {
+		if err := f.onInit(ctx); err != nil {
+			return err
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -64,9 +68,6 @@ func (f *fakeCoordinator) Init(ctx context.Context, cc metafora.CoordinatorConte
 }
 
 func (f *fakeCoordinator) Watch(ctx context.Context, tasks chan<- metafora.Task) error {
-	if err := hook(f.onWatch, ctx); err != nil {
-		return err
-	}
 	for {
 		t, ok := f.next()
 		if !ok {
@@ -75,6 +76,8 @@ func (f *fakeCoordinator) Watch(ctx context.Context, tasks chan<- metafora.Task)
 				return nil
 			case <-f.closed:
 				return metafora.ErrClosed
+			case err := <-f.breakWatch:
+				return err
 			case <-f.grown:
 			}
 			continue
@@ -126,18 +129,26 @@ func (f *fakeCoordinator) Claim(ctx context.Context, t metafora.Task) (metafora.
 			return metafora.Claim{}, err
 		}
 	}
+	claim, err := f.claim(t.ID())
+	if err == nil && f.afterClaim != nil {
+		f.afterClaim(claim)
+	}
+	return claim, err
+}
+
+func (f *fakeCoordinator) claim(id string) (metafora.Claim, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	owner, exists := f.owners[t.ID()]
+	owner, exists := f.owners[id]
 	switch {
 	case !exists:
-		return metafora.Claim{}, fmt.Errorf("claim %q: %w", t.ID(), metafora.ErrNoTask)
+		return metafora.Claim{}, fmt.Errorf("claim %q: %w", id, metafora.ErrNoTask)
 	case owner != 0:
-		return metafora.Claim{}, fmt.Errorf("claim %q: %w", t.ID(), metafora.ErrClaimed)
+		return metafora.Claim{}, fmt.Errorf("claim %q: %w", id, metafora.ErrClaimed)
 	}
 	f.fence++
-	f.owners[t.ID()] = f.fence
-	return metafora.Claim{TaskID: t.ID(), Node: f.Name(), Fence: f.fence}, nil
+	f.owners[id] = f.fence
+	return metafora.Claim{TaskID: id, Node: f.Name(), Fence: f.fence}, nil
 }
 
 func (f *fakeCoordinator) Claimable(id string) bool {
@@ -213,6 +224,53 @@ func (f *fakeCoordinator) Close() error {
 	return nil
 }
 
+// remove makes a task no longer exist, as if it were deleted.
+func (f *fakeCoordinator) remove(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.owners, id)
+}
+
+// giveAway makes another node the owner of a task.
+func (f *fakeCoordinator) giveAway(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fence++
+	f.owners[id] = f.fence
+}
+
+// takeBack ends the claim of a task at the broker and returns what it was.
+func (f *fakeCoordinator) takeBack(id string) metafora.Claim {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	claim := metafora.Claim{TaskID: id, Node: f.Name(), Fence: f.owners[id]}
+	f.owners[id] = 0
+	return claim
+}
+
+func (f *fakeCoordinator) context() metafora.CoordinatorContext {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cc
+}
+
+// count returns how often a call was made.
+func (f *fakeCoordinator) count(call string) (n int) {
+	for _, c := range f.log() {
+		if c == call {
+			n++
+		}
+	}
+	return n
+}
+
+// told returns what the cluster was told about accepting tasks.
+func (f *fakeCoordinator) told() []bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.accepting)
+}
+
 func (f *fakeCoordinator) called(call string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -238,13 +296,6 @@ func (f *fakeCoordinator) owned() []string {
 	}
 	slices.Sort(owned)
 	return owned
-}
-
-func hook(f func(context.Context) error, ctx context.Context) error {
-	if f == nil {
-		return nil
-	}
-	return f(ctx)
 }
 
 // fakeBalancer claims everything unless told otherwise.

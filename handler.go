@@ -17,13 +17,14 @@ type Handler interface {
 	Run(ctx context.Context) (done bool)
 
 	// Stop asks Run to return soon and does not wait for it. It may be called
-	// before Run, during it, and more than once; calls are serialised.
+	// before Run, during it, just after it, and more than once; calls are
+	// serialised.
 	Stop()
 }
 
-// HandlerFunc makes the Handler for a task that was claimed. It must not block.
-// A panic or a nil Handler is reported and counts as done, as a panic in Run
-// does.
+// HandlerFunc makes the Handler for a task that was claimed. It must not block:
+// it takes the place of a claim in flight. A panic or a nil Handler is reported
+// and counts as done, as a panic in Run does.
 type HandlerFunc func(Task) Handler
 
 // SimpleHandler makes a HandlerFunc of a function that runs a task until it

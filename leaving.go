@@ -15,8 +15,8 @@ const maxStuckNamed = 20
 // leave gives up all tasks and leaves the cluster. abandonBroker ends the
 // context of all calls to the broker but Close.
 func (c *Consumer) leave(abandonBroker context.CancelFunc) error {
-	c.drain()
-	if !c.await(c.idle, time.After(c.opts.drainTimeout)) {
+	drainEnd := c.drain()
+	if !c.await(c.idle, time.After(time.Until(drainEnd))) {
 		c.log.Warn("drain timeout passed, the contexts of handlers end", "timeout", c.opts.drainTimeout)
 		c.endContexts()
 		c.await(c.idle, time.After(c.opts.stuckGrace))
@@ -62,15 +62,20 @@ func (c *Consumer) idle() bool {
 	return len(c.flights) == 0 && len(c.tasks) == 0 && len(c.stops) == 0 && !c.accepting.telling
 }
 
-// settled reports whether no handler that has returned is being settled.
+// settled reports whether nothing but handlers keeps goroutines from ending.
 func (c *Consumer) settled() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, f := range c.flights {
+		if !f.making {
+			return false
+		}
+	}
 	return c.settling == 0
 }
 
 // stuckHandlers returns an error that names the tasks whose handlers have not
-// returned from Run or Stop, nil if there are none.
+// returned from Run or Stop, or are not made yet, nil if there are none.
 func (c *Consumer) stuckHandlers() error {
 	var ids []string
 	c.mu.Lock()
@@ -80,6 +85,11 @@ func (c *Consumer) stuckHandlers() error {
 	for r := range c.stops {
 		if r.returned {
 			ids = append(ids, r.claim.TaskID)
+		}
+	}
+	for id, f := range c.flights {
+		if f.making {
+			ids = append(ids, id)
 		}
 	}
 	c.mu.Unlock()

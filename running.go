@@ -146,7 +146,7 @@ func (c *Consumer) lose(claim Claim, cause error) {
 	if f != nil && claim.Fence >= f.lost.Fence {
 		f.lost, f.lostCause = claim, cause
 	}
-	if r == nil || r.claim != claim || !r.lost.IsZero() {
+	if r == nil || r.claim != claim || r.returned || !r.lost.IsZero() {
 		c.mu.Unlock()
 		return
 	}
@@ -178,23 +178,25 @@ func (c *Consumer) stop(r *running, now time.Time) {
 	go c.callStop(r)
 }
 
-// callStop calls a handler's Stop, once more for requests that came meanwhile.
+// callStop calls a handler's Stop. What follows is deferred, since Stop may also
+// end the goroutine, as a failing test does.
 func (c *Consumer) callStop(r *running) {
-	defer c.handlers.Done()
-	for more := true; more; {
-		c.stopHandler(r)
-		c.mu.Lock()
-		more = r.stopAgain && !r.returned
-		r.stopAgain = false
-		if !more {
-			delete(c.stops, r)
-		}
-		c.mu.Unlock()
-	}
-	c.notify()
-}
-
-func (c *Consumer) stopHandler(r *running) {
+	defer c.stopReturned(r)
 	defer c.catchPanic(r.claim, "handler's Stop panicked")
 	r.handler.Stop()
+}
+
+// stopReturned has Stop called once more if that was asked for meanwhile.
+func (c *Consumer) stopReturned(r *running) {
+	defer c.handlers.Done()
+	c.mu.Lock()
+	if r.stopAgain && !r.returned {
+		c.handlers.Add(1)
+		go c.callStop(r)
+	} else {
+		delete(c.stops, r)
+	}
+	r.stopAgain = false
+	c.mu.Unlock()
+	c.notify()
 }

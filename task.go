@@ -59,17 +59,24 @@ func ValidateID(id string) error {
 }
 
 // EncodeProps returns what a backend stores as the properties of t: its JSON
-// encoding. Errors name the task.
-func EncodeProps(t Task) ([]byte, error) {
+// encoding. Errors name the task; a panic of t is one.
+func EncodeProps(t Task) (props []byte, err error) {
 	if t == nil {
 		return nil, fmt.Errorf("%w: nil task", ErrInvalidID)
 	}
-	if err := ValidateID(t.ID()); err != nil {
+	var id string
+	defer func() {
+		if p := recover(); p != nil {
+			props, err = nil, fmt.Errorf("task %q: encode properties: panic: %v", id, p)
+		}
+	}()
+	id = t.ID()
+	if err := ValidateID(id); err != nil {
 		return nil, err
 	}
-	props, err := json.Marshal(t)
+	props, err = json.Marshal(t)
 	if err != nil {
-		return nil, fmt.Errorf("task %q: encode properties: %w", t.ID(), err)
+		return nil, fmt.Errorf("task %q: encode properties: %w", id, err)
 	}
 	return props, nil
 }
