@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/balance"
 )
 
 // Task is a command to run.
@@ -21,24 +22,54 @@ type Task struct {
 	// Args are the name of the program and its arguments. No shell is
 	// involved; where one is wanted it is the program: sh -c "...".
 	Args []string `json:"args"`
+	Schedule
 }
 
-var _ metafora.Task = (*Task)(nil)
+var _ balance.Labeled = (*Task)(nil)
+
+// LabelStateful is the label of nodes that keep the states of tasks, and its
+// value.
+const (
+	LabelStateful = "stateful"
+	StatefulYes   = "yes"
+)
 
 // NewTask makes a task of a command. An empty id stands for the program's name
 // with something random appended.
 func NewTask(id string, args ...string) (*Task, error) {
-	if len(args) == 0 || args[0] == "" {
-		return nil, errors.New("no command to run")
-	}
-	if id == "" {
+	return NewScheduledTask(id, Schedule{}, args...)
+}
+
+// NewScheduledTask is NewTask for a command that does not just run once and now.
+func NewScheduledTask(id string, when Schedule, args ...string) (*Task, error) {
+	if id == "" && len(args) > 0 {
 		id = filepath.Base(args[0]) + "-" + strings.ToLower(rand.Text()[:8])
 	}
-	return &Task{id: id, Args: args}, metafora.ValidateID(id)
+	t := &Task{id: id, Args: args, Schedule: when}
+	if err := t.validate(); err != nil {
+		return nil, err
+	}
+	return t, metafora.ValidateID(id)
+}
+
+func (t *Task) validate() error {
+	if len(t.Args) == 0 || t.Args[0] == "" {
+		return errors.New("no command to run")
+	}
+	return t.Schedule.validate()
 }
 
 // ID implements metafora.Task.
 func (t *Task) ID() string { return t.id }
+
+// Labels implements balance.Labeled: a command with a schedule needs a node that
+// keeps states, since any other would run it at once, and once.
+func (t *Task) Labels() map[string]string {
+	if t.At.IsZero() && t.Every == 0 {
+		return nil
+	}
+	return map[string]string{LabelStateful: StatefulYes}
+}
 
 // String returns the command as a person would type it.
 func (t *Task) String() string {
@@ -58,13 +89,12 @@ func needsQuotes(r rune) bool {
 
 // DecodeTask is the metafora.TaskFunc of commands.
 func DecodeTask(id string, props []byte) (metafora.Task, error) {
-	var t Task
-	if err := json.Unmarshal(props, &t); err != nil {
-		return nil, fmt.Errorf("no command: %w", err)
+	t := &Task{id: id}
+	if err := json.Unmarshal(props, t); err != nil {
+		return nil, fmt.Errorf("not a command: %w", err)
 	}
-	if len(t.Args) == 0 || t.Args[0] == "" {
-		return nil, errors.New("no command to run")
+	if err := t.validate(); err != nil {
+		return nil, err
 	}
-	t.id = id
-	return &t, nil
+	return t, nil
 }
