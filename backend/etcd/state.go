@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -187,6 +188,53 @@ func (c *Client) State(ctx context.Context, id string) (statemachine.State, erro
 		return decodeState(id, nil)
 	}
 	return decodeState(id, valueOf(resp.Kvs[0]))
+}
+
+// statesAtOnce is how many states one request asks for.
+const statesAtOnce = 100
+
+// States returns the stored states of the tasks with the given IDs, those that have
+// one. A state that cannot be parsed is returned as a fault that says so, which is
+// what the Machine of the task takes it for.
+func (c *Client) States(ctx context.Context, ids []string) (map[string]statemachine.State, error) {
+	states := make(map[string]statemachine.State)
+	for some := range slices.Chunk(ids, statesAtOnce) {
+		if err := c.addStates(ctx, some, states); err != nil {
+			return nil, fmt.Errorf("states of %q and %d others: %w", some[0], len(some)-1, err)
+		}
+	}
+	return states, nil
+}
+
+func (c *Client) addStates(ctx context.Context, ids []string, states map[string]statemachine.State) error {
+	gets := make([]clientv3.Op, len(ids))
+	for i, id := range ids {
+		if err := metafora.ValidateID(id); err != nil {
+			return err
+		}
+		gets[i] = clientv3.OpGet(c.keys.stateOf(id))
+	}
+	rctx, cancel := context.WithTimeout(ctx, c.opts.RequestTimeout)
+	defer cancel()
+	resp, err := c.conn.Txn(rctx).Then(gets...).Commit()
+	if err != nil {
+		return err
+	}
+	for i, r := range resp.Responses {
+		kvs := r.GetResponseRange().GetKvs()
+		if len(kvs) == 0 {
+			continue
+		}
+		state, err := decodeState(ids[i], valueOf(kvs[0]))
+		if err != nil {
+			state = statemachine.State{
+				Code:   statemachine.Fault,
+				Errors: []statemachine.TaskError{{Error: err.Error()}},
+			}
+		}
+		states[ids[i]] = state
+	}
+	return nil
 }
 
 // held finds the holding of a claim that is not known to be lost.

@@ -4,29 +4,37 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 
 	"github.com/metafora-go/metafora"
-	"github.com/metafora-go/metafora/examples/internal/koalemos"
 )
 
 // parseAction understands what follows the flags. Its first word names an
 // action; any other word begins a command to submit.
-func parseAction(args []string) (action, error) {
-	switch args[0] {
-	case "submit":
-		return parseSubmit(args[1:])
-	case "tasks":
-		return parseList("tasks", args[1:], listTasks)
-	case "nodes":
-		return parseList("nodes", args[1:], listNodes)
-	case "delete":
-		return parseDelete(args[1:])
-	case "command":
-		return parseCommand(args[1:])
+func parseAction(args []string, sub submission) (action, error) {
+	name, rest := args[0], args[1:]
+	parse, ok := actions[name]
+	switch {
+	case name == "submit":
+		return sub.parseSubmit(rest)
+	case !ok:
+		return sub.submit(args)
+	case sub != submission{}:
+		return nil, usagef("%s: -id, -at and -every are for a command to submit", name)
 	}
-	return submit("", args)
+	return parse(rest)
+}
+
+// actions are those that do not submit, by name. Each understands what follows.
+var actions = map[string]func(args []string) (action, error){
+	"tasks":   parseTasks,
+	"state":   parseState,
+	"delete":  forEachTask("delete", deleteTask),
+	"pause":   forEachTask("pause", pauseTask),
+	"resume":  forEachTask("resume", resumeTask),
+	"kill":    forEachTask("kill", killTask),
+	"nodes":   parseNodes,
+	"command": parseCommand,
 }
 
 func newFlags(name string) *flag.FlagSet {
@@ -35,41 +43,24 @@ func newFlags(name string) *flag.FlagSet {
 	return flags
 }
 
-func parseSubmit(args []string) (action, error) {
-	flags := newFlags("submit")
-	id := flags.String("id", "", "")
-	if err := parse(flags, args); err != nil {
-		return nil, err
+// forEachTask understands the IDs of tasks, and does the same to each, also after
+// one for which that failed.
+func forEachTask(name string, do func(ctx context.Context, cl client, id string) error) func([]string) (action, error) {
+	return func(ids []string) (action, error) {
+		if len(ids) == 0 {
+			return nil, usagef("%s: which task?", name)
+		}
+		return func(ctx context.Context, cl client, _ io.Writer) error {
+			var errs []error
+			for _, id := range ids {
+				errs = append(errs, do(ctx, cl, id))
+			}
+			return errors.Join(errs...)
+		}, nil
 	}
-	return submit(*id, flags.Args())
 }
 
-func submit(id string, command []string) (action, error) {
-	task, err := koalemos.NewTask(id, command...)
-	if err != nil {
-		return nil, usagef("submit: %v", err)
-	}
-	return func(ctx context.Context, client metafora.Client, stdout io.Writer) error {
-		if err := client.SubmitTask(ctx, task); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintln(stdout, task.ID())
-		return err
-	}, nil
-}
-
-func parseDelete(ids []string) (action, error) {
-	if len(ids) == 0 {
-		return nil, usagef("delete: which task?")
-	}
-	return func(ctx context.Context, client metafora.Client, _ io.Writer) error {
-		var errs []error
-		for _, id := range ids {
-			errs = append(errs, client.DeleteTask(ctx, id))
-		}
-		return errors.Join(errs...)
-	}, nil
-}
+func deleteTask(ctx context.Context, cl client, id string) error { return cl.DeleteTask(ctx, id) }
 
 func parseCommand(args []string) (action, error) {
 	if len(args) < 2 {
@@ -85,7 +76,7 @@ func parseCommand(args []string) (action, error) {
 	if len(rest) > 0 {
 		return nil, usagef("command: unexpected argument %q", rest[0])
 	}
-	return func(ctx context.Context, client metafora.Client, _ io.Writer) error {
-		return client.SubmitCommand(ctx, node, command)
+	return func(ctx context.Context, cl client, _ io.Writer) error {
+		return cl.SubmitCommand(ctx, node, command)
 	}, nil
 }

@@ -68,7 +68,7 @@ func TestActions(t *testing.T) {
 		{[]string{"command", "n1", "freeze"}, []string{`command n1 {"command":"freeze"}`}},
 		{[]string{"command", "n1", "stop_task", "a"}, []string{`command n1 {"command":"stop_task","parameters":{"task_id":"a"}}`}},
 	} {
-		act, err := parseAction(tc.args)
+		act, err := parseAction(tc.args, submission{})
 		if err != nil {
 			t.Errorf("%q: %v", tc.args, err)
 			continue
@@ -84,7 +84,7 @@ func TestActions(t *testing.T) {
 }
 
 func TestAnyOtherWordBeginsACommand(t *testing.T) {
-	act, err := parseAction([]string{"sleep", "3"})
+	act, err := parseAction([]string{"sleep", "3"}, submission{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestUsageErrorsNameTheMistake(t *testing.T) {
 		{"command n1 freeze now", `"now"`},
 		{"command n1 stop_task", "task_id"},
 	} {
-		_, err := parseAction(strings.Fields(tc.args))
+		_, err := parseAction(strings.Fields(tc.args), submission{})
 		var wrong usageError
 		if !errors.As(err, &wrong) || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: want a usage error that names %s, got %v", tc.args, tc.want, err)
@@ -120,7 +120,7 @@ func TestUsageErrorsNameTheMistake(t *testing.T) {
 }
 
 func TestDeleteGoesOnAfterAMissingTask(t *testing.T) {
-	act, err := parseAction([]string{"delete", "gone", "a"})
+	act, err := parseAction([]string{"delete", "gone", "a"}, submission{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestLists(t *testing.T) {
 		{"nodes -json", "[\n  {\n    \"name\": \"n1\",\n    \"accepting\": true,\n    \"weight\": 1.5\n  }\n]\n", false},
 		{"nodes -json", "[]\n", true},
 	} {
-		act, err := parseAction(strings.Fields(tc.args))
+		act, err := parseAction(strings.Fields(tc.args), submission{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,18 +16,29 @@ import (
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/backend/etcd"
 	"github.com/metafora-go/metafora/examples/internal/koalemos"
+	"github.com/metafora-go/metafora/statemachine"
 )
 
 const usage = `koalemosctl submits commands to koalemosd, and shows what runs there.
 
 	koalemosctl [flags] sleep 60               run a command
-	koalemosctl [flags] submit [-id ID] -- sleep 60
-	                                           likewise, under an ID of one's own
-	koalemosctl [flags] tasks [-json]          list tasks and who runs them
-	koalemosctl [flags] nodes [-json]          list nodes
+	koalemosctl -at 15:04 -every 1h backup.sh  run one on a schedule
+	koalemosctl submit [-id ID] [-at TIME] [-every DURATION] -- sleep 60
+	                                           likewise, whatever its name
+
+	koalemosctl [flags] tasks [-json]          list tasks, who runs them, and their states
+	koalemosctl [flags] state [-json] ID...    show all about tasks, those that are over too
 	koalemosctl [flags] delete ID...           delete tasks, running ones too
+	koalemosctl [flags] pause ID...            have tasks stop until resumed
+	koalemosctl [flags] resume ID...           have them go on; tasks that sleep, until a
+	                                           time or after a failure, run at once
+	koalemosctl [flags] kill ID...             end tasks for good
+
+	koalemosctl [flags] nodes [-json]          list nodes
 	koalemosctl [flags] command NODE NAME [ID] have a node freeze, unfreeze, balance,
 	                                           drain, or stop_task ID
+
+Schedules, pause, resume and kill need nodes that run with -stateful.
 
 `
 
@@ -60,14 +71,26 @@ func (e usageError) Error() string { return e.msg }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
 
+// client is what actions need of a cluster.
+type client interface {
+	metafora.Client
+	statemachine.Commander
+
+	// State and States are those of [etcd.Client].
+	State(ctx context.Context, id string) (statemachine.State, error)
+	States(ctx context.Context, ids []string) (map[string]statemachine.State, error)
+}
+
 // action is what a command line asks for, once it has been understood.
-type action func(ctx context.Context, client metafora.Client, stdout io.Writer) error
+type action func(ctx context.Context, cl client, stdout io.Writer) error
 
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var conn koalemos.Connection
 	flags := flag.NewFlagSet("koalemosctl", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // the error says all
 	conn.AddFlags(flags)
+	var sub submission
+	sub.addFlags(flags)
 	timeout := flags.Duration("timeout", 5*time.Second, "how long to wait for etcd")
 	help := func() error {
 		fmt.Fprint(stderr, usage)
@@ -85,7 +108,7 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if *timeout <= 0 {
 		return usagef("-timeout %v is not positive", *timeout)
 	}
-	act, err := parseAction(flags.Args())
+	act, err := parseAction(flags.Args(), sub)
 	if errors.Is(err, flag.ErrHelp) {
 		return help()
 	}
@@ -105,11 +128,11 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return err
 	}
 	defer cli.Close()
-	client, err := etcd.NewClient(cli, etcd.Options{Namespace: conn.Namespace})
+	cl, err := etcd.NewClient(cli, etcd.Options{Namespace: conn.Namespace})
 	if err != nil {
 		return err
 	}
-	return act(ctx, client, stdout)
+	return act(ctx, cl, stdout)
 }
 
 // parse makes mistakes in flags usage errors.

@@ -10,6 +10,12 @@
 // command runs only once. It finds its task, its node and its fencing token in
 // the variables METAFORA_TASK, METAFORA_NODE and METAFORA_FENCE.
 //
+// With -stateful a command whose exit status is not 0 is tried again, after longer
+// and longer waits, until it is given up. Commands can be paused (SIGSTOP), resumed
+// (SIGCONT) and killed, and have schedules. One that is handed over begins anew,
+// if it was paused when it is resumed. All nodes of a namespace should have the
+// flag or none; tasks with a schedule wait for a node that has it.
+//
 // Commands do not outlive their claim: a second process, the guard, kills them
 // when koalemosd was killed, or is stopped while its lease runs out.
 package main
@@ -98,15 +104,20 @@ func runNode(ctx context.Context, s *settings, log hclog.Logger, cli *clientv3.C
 		TTL:       s.ttl,
 		Margin:    s.margin,
 		NameWait:  s.nameWait,
+		Labels:    s.labels(),
 		Logger:    log.Named("etcd"),
 	})
 	if err != nil {
 		return err
 	}
 	r := &runner{log: log, lease: coord, guard: g, output: s.output, kill: s.kill, retry: s.retry}
-
-	consumer, err := metafora.NewConsumer(coord, metafora.SimpleHandler(r.run), balance.NewRendezvous(coord),
-		metafora.WithLogger(log), metafora.WithDrainTimeout(s.drain))
+	handler := metafora.SimpleHandler(r.run)
+	if s.stateful {
+		handler = newStatefulRunner(r, coord, s.backoff).handler
+	}
+	match := balance.NewMatch(coord, balance.TaskLabels)
+	balancer := balance.NewRendezvous(coord, balance.WithEligible(match.Eligible))
+	consumer, err := metafora.NewConsumer(coord, handler, balancer, metafora.WithLogger(log), metafora.WithDrainTimeout(s.drain))
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func (p *process) wait(ctx context.Context, stop <-chan struct{}) error {
 }
 
 // pause waits for d. It is cut short by stop or the end of ctx.
-func pause[T any](ctx context.Context, stop <-chan T, d time.Duration) {
+func pause(ctx context.Context, stop <-chan struct{}, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

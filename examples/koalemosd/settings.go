@@ -12,12 +12,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/examples/internal/koalemos"
+	"github.com/metafora-go/metafora/statemachine"
 )
 
 const usage = `koalemosd runs operating-system commands as tasks, together with the other
@@ -43,6 +45,8 @@ type settings struct {
 	drain    time.Duration
 	kill     time.Duration
 	retry    time.Duration
+	stateful bool
+	backoff  statemachine.Backoff
 }
 
 // parseSettings parses the command line. What is wrong with it, or the help that
@@ -76,6 +80,10 @@ func parseSettings(args []string, stderr io.Writer) (*settings, error) {
 	fs.DurationVar(&s.drain, "drain", 30*time.Second, "how long the end may take before the commands that still run are killed")
 	fs.DurationVar(&s.kill, "kill", 10*time.Second, "how long a command that is asked to end with SIGTERM has before SIGKILL")
 	fs.DurationVar(&s.retry, "retry", 5*time.Second, "pause before a task that could not run here is handed over")
+	fs.BoolVar(&s.stateful, "stateful", false, "keep the states of tasks: failing commands are tried again, all can be paused, resumed and killed")
+	fs.DurationVar(&s.backoff.Base, "backoff", 10*time.Second, "with -stateful: how long a command waits after it failed; each further wait is twice as long")
+	fs.DurationVar(&s.backoff.Max, "max-backoff", time.Hour, "with -stateful: the longest of these waits")
+	fs.IntVar(&s.backoff.Limit, "failures", 8, "with -stateful: at how many failures within a day a command is given up, 0 for never")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
@@ -103,6 +111,9 @@ func (s *settings) validate(fs *flag.FlagSet) error {
 	if s.kill <= 0 || s.kill >= s.drain {
 		return fmt.Errorf("-kill %v is not between 0 and -drain %v", s.kill, s.drain)
 	}
+	if err := s.validateBackoff(fs); err != nil {
+		return err
+	}
 	if s.retry < 0 {
 		return fmt.Errorf("-retry %v is negative", s.retry)
 	}
@@ -112,6 +123,24 @@ func (s *settings) validate(fs *flag.FlagSet) error {
 	if s.dev {
 		_, _, err := s.devAddress()
 		return err
+	}
+	return nil
+}
+
+func (s *settings) validateBackoff(fs *flag.FlagSet) error {
+	var err error
+	fs.Visit(func(f *flag.Flag) {
+		if strings.HasPrefix(f.Usage, "with -stateful") && !s.stateful {
+			err = fmt.Errorf("-%s %v has no meaning without -stateful", f.Name, f.Value)
+		}
+	})
+	switch b := s.backoff; {
+	case err != nil:
+		return err
+	case b.Base <= 0 || b.Base > b.Max:
+		return fmt.Errorf("-backoff %v is not between 0 and -max-backoff %v", b.Base, b.Max)
+	case b.Limit < 0 || b.Limit > statemachine.MaxErrors:
+		return fmt.Errorf("-failures %d is not between 0 and %d", b.Limit, statemachine.MaxErrors)
 	}
 	return nil
 }
@@ -130,4 +159,12 @@ func (s *settings) devAddress() (host string, port int, err error) {
 		return "", 0, fmt.Errorf("-etcd %q: -dev needs one like %s", s.conn.Endpoints, koalemos.DefaultEndpoint)
 	}
 	return u.Hostname(), port, nil
+}
+
+// labels are what this node tells the others of itself.
+func (s *settings) labels() map[string]string {
+	if !s.stateful {
+		return nil
+	}
+	return map[string]string{koalemos.LabelStateful: koalemos.StatefulYes}
 }
