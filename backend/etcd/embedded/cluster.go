@@ -128,7 +128,7 @@ func (cl *Cluster) Client() (*clientv3.Client, error) {
 	return cl.clients.add("cluster", func() (*clientv3.Client, error) {
 		return clientv3.New(clientv3.Config{
 			Endpoints: cl.Endpoints(),
-			Logger:    newZapLogger(cl.members[0].member.config.Logger),
+			Logger:    newZapLogger(cl.members[0].member.config.Logger, nil),
 		})
 	})
 }

@@ -2,33 +2,38 @@ package embedded
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// newZapLogger returns a zap logger that writes to l.
-func newZapLogger(l hclog.Logger) *zap.Logger {
-	return zap.New(&hclogCore{logger: l}, zap.WithFatalHook(fatalHook{}), zap.WithPanicHook(fatalHook{}))
+// newZapLogger returns a zap logger that writes to l, what is above Debug only
+// while loud is set.
+func newZapLogger(l hclog.Logger, loud *atomic.Bool) *zap.Logger {
+	return zap.New(&hclogCore{logger: l, loud: loud}, zap.WithFatalHook(fatalHook{}), zap.WithPanicHook(fatalHook{}))
 }
 
 // hclogCore is a zapcore.Core that forwards to hclog. Levels move down by one,
 // as much of what etcd calls information is of interest only when debugging
-// etcd; warnings and errors keep theirs.
+// etcd. Warnings and errors keep theirs, but for those of a server that starts or
+// stops: etcd warns of settings that are meant as they are, and takes the end of
+// its own connections for an error.
 type hclogCore struct {
 	logger hclog.Logger
+	loud   *atomic.Bool
 }
 
 var _ zapcore.Core = (*hclogCore)(nil)
 
 func (c *hclogCore) Enabled(l zapcore.Level) bool {
 	level := c.logger.GetLevel()
-	return level != hclog.NoLevel && hclogLevel(l) >= level
+	return level != hclog.NoLevel && c.level(l) >= level
 }
 
 func (c *hclogCore) With(fields []zapcore.Field) zapcore.Core {
-	return &hclogCore{logger: c.logger.With(keyValues(fields)...)}
+	return &hclogCore{logger: c.logger.With(keyValues(fields)...), loud: c.loud}
 }
 
 func (c *hclogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -39,17 +44,17 @@ func (c *hclogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Ch
 }
 
 func (c *hclogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.logger.Log(hclogLevel(e.Level), e.Message, keyValues(fields)...)
+	c.logger.Log(c.level(e.Level), e.Message, keyValues(fields)...)
 	return nil
 }
 
 func (c *hclogCore) Sync() error { return nil }
 
-func hclogLevel(l zapcore.Level) hclog.Level {
+func (c *hclogCore) level(l zapcore.Level) hclog.Level {
 	switch {
 	case l < zapcore.InfoLevel:
 		return hclog.Trace
-	case l == zapcore.InfoLevel:
+	case l == zapcore.InfoLevel, c.loud != nil && !c.loud.Load():
 		return hclog.Debug
 	case l == zapcore.WarnLevel:
 		return hclog.Warn

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -33,8 +34,9 @@ type member struct {
 	client *port
 	link   *link // nil in a cluster of one
 
-	etcd *embed.Etcd  // nil while stopped
-	grpc *grpc.Server // that of etcd
+	etcd    *embed.Etcd  // nil while stopped
+	grpc    *grpc.Server // that of etcd
+	serving atomic.Bool  // what etcd says before or after that is for debugging
 }
 
 // newMember takes the ports. free gives them back.
@@ -74,6 +76,7 @@ func (m *member) start(ctx context.Context, all peers) error {
 	select {
 	case m.grpc = <-registered:
 		m.etcd = e
+		m.serving.Store(true)
 		return nil
 	case <-ctx.Done():
 		err = context.Cause(ctx)
@@ -94,6 +97,7 @@ func (m *member) stop() {
 	if m.etcd == nil {
 		return
 	}
+	m.serving.Store(false)
 	m.grpc.Stop() // or open watches would hold Etcd.Close up for seconds
 	m.end(m.etcd)
 	m.etcd, m.grpc = nil, nil
@@ -127,7 +131,7 @@ func (m *member) etcdConfig(all peers) *embed.Config {
 	}
 	ec.SocketOpts.ReusePort = m.client.shared
 	ec.EnableGRPCGateway = false
-	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapLogger(c.Logger))
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapLogger(c.Logger, &m.serving))
 	ec.UnsafeNoFsync = c.NoFsync
 	ec.ElectionMs = uint(c.ElectionTimeout / time.Millisecond)
 	ec.TickMs = ec.ElectionMs / 10
