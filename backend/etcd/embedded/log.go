@@ -10,7 +10,7 @@ import (
 )
 
 // newZapLogger returns a zap logger that writes to l, what is above Debug only
-// while loud is set.
+// while loud is set, or nil.
 func newZapLogger(l hclog.Logger, loud *atomic.Bool) *zap.Logger {
 	return zap.New(&hclogCore{logger: l, loud: loud}, zap.WithFatalHook(fatalHook{}), zap.WithPanicHook(fatalHook{}))
 }
