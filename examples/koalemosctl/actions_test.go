@@ -1,21 +1,77 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/statemachine"
 )
 
-// fakeClient notes what it is asked, and knows two tasks and a node.
+// fakeClient notes what it is asked. It knows tasks in several states, one of
+// which runs on a node that keeps no states, and two nodes.
 type fakeClient struct {
-	metafora.Client
+	client
 	calls []string
 	empty bool
+}
+
+var (
+	noon  = time.Date(2026, 1, 2, 12, 0, 0, 0, time.Local)
+	oops  = statemachine.TaskError{Time: noon, Error: "exit status 3"}
+	tasks = []metafora.TaskInfo{
+		{ID: "a", Props: json.RawMessage(`{"args":["sleep","3"]}`), Owner: "n1", Fence: 7},
+		{ID: "b", Props: json.RawMessage(`{}`)},
+		{ID: "hourly", Props: json.RawMessage(`{"args":["date"],"at":"2999-01-01T00:00:00Z","every":"1h"}`), Owner: "n1", Fence: 9},
+		{ID: "plain", Props: json.RawMessage(`{"args":["date"]}`), Owner: "n2", Fence: 8},
+	}
+	states = map[string]statemachine.State{
+		"a":       {Code: statemachine.Sleeping, Since: noon, Until: noon.Add(time.Hour), Errors: []statemachine.TaskError{oops}},
+		"b":       {Code: statemachine.Fault, Errors: []statemachine.TaskError{{Error: "corrupt"}}},
+		"over":    {Code: statemachine.Completed, Since: noon, Errors: []statemachine.TaskError{oops, oops}},
+		"deleted": {Code: statemachine.Paused, Since: noon},
+	}
+)
+
+func (c *fakeClient) Task(_ context.Context, id string) (metafora.TaskInfo, error) {
+	for _, info := range tasks {
+		if info.ID == id {
+			return info, nil
+		}
+	}
+	return metafora.TaskInfo{}, fmt.Errorf("task %q: %w", id, metafora.ErrNoTask)
+}
+
+func (c *fakeClient) State(_ context.Context, id string) (statemachine.State, error) {
+	if id == "b" {
+		return statemachine.State{}, statemachine.ErrCorruptState
+	}
+	if s, ok := states[id]; ok {
+		return s, nil
+	}
+	return statemachine.State{}, statemachine.ErrNoState
+}
+
+func (c *fakeClient) States(_ context.Context, ids []string) (map[string]statemachine.State, error) {
+	found := map[string]statemachine.State{}
+	for _, id := range ids {
+		if s, ok := states[id]; ok {
+			found[id] = s
+		}
+	}
+	return found, nil
+}
+
+func (c *fakeClient) Send(_ context.Context, id string, m statemachine.Message) error {
+	c.note("send", id, string(m.Code))
+	return nil
 }
 
 func (c *fakeClient) note(words ...string) { c.calls = append(c.calls, strings.Join(words, " ")) }
@@ -44,17 +100,17 @@ func (c *fakeClient) Tasks(context.Context) ([]metafora.TaskInfo, error) {
 	if c.empty {
 		return nil, nil
 	}
-	return []metafora.TaskInfo{
-		{ID: "a", Props: json.RawMessage(`{"args":["sleep","3"]}`), Owner: "n1", Fence: 7},
-		{ID: "b", Props: json.RawMessage(`{}`)},
-	}, nil
+	return tasks, nil
 }
 
 func (c *fakeClient) Nodes(context.Context) ([]metafora.Node, error) {
 	if c.empty {
 		return nil, nil
 	}
-	return []metafora.Node{{Name: "n1", Accepting: true, Weight: 1.5}}, nil
+	return []metafora.Node{
+		{Name: "n1", Accepting: true, Weight: 1.5, Labels: map[string]string{"stateful": "yes"}},
+		{Name: "n2", Weight: 1},
+	}, nil
 }
 
 func TestActions(t *testing.T) {
@@ -65,6 +121,10 @@ func TestActions(t *testing.T) {
 		{[]string{"submit", "-id", "x/1", "--", "sleep", "3"}, []string{`submit x/1 {"args":["sleep","3"]}`}},
 		{[]string{"submit", "-id", "x", "ls", "-l", "--", "-id"}, []string{`submit x {"args":["ls","-l","--","-id"]}`}},
 		{[]string{"delete", "a", "b"}, []string{"delete a", "delete b"}},
+		{[]string{"submit", "-id", "x", "-at", "2026-01-02T15:04:05Z", "-every", "90m", "date"}, []string{`submit x {"args":["date"],"at":"2026-01-02T15:04:05Z","every":"1h30m0s"}`}},
+		{[]string{"pause", "a", "hourly"}, []string{"send a pause", "send hourly pause"}},
+		{[]string{"resume", "a", "b", "hourly"}, []string{"send a run", "send b sleep", "send hourly run"}},
+		{[]string{"kill", "a", "b"}, []string{"send a kill", "send b kill"}},
 		{[]string{"command", "n1", "freeze"}, []string{`command n1 {"command":"freeze"}`}},
 		{[]string{"command", "n1", "stop_task", "a"}, []string{`command n1 {"command":"stop_task","parameters":{"task_id":"a"}}`}},
 	} {
@@ -106,6 +166,13 @@ func TestUsageErrorsNameTheMistake(t *testing.T) {
 		{"tasks -json extra", `"extra"`},
 		{"nodes -nosuch", "-nosuch"},
 		{"delete", "which task"},
+		{"submit -at noon date", "noon"},
+		{"submit -every often date", "often"},
+		{"submit -every -1h date", "-1h"},
+		{"submit -every 1ms date", "1ms"},
+		{"pause", "which task"},
+		{"state", "which task"},
+		{"state -nosuch a", "-nosuch"},
 		{"command n1", "which node"},
 		{"command n1 dance", `"dance"`},
 		{"command n1 freeze now", `"now"`},
@@ -134,16 +201,56 @@ func TestDeleteGoesOnAfterAMissingTask(t *testing.T) {
 }
 
 func TestLists(t *testing.T) {
+	in2999 := time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC).Local().Format(time.DateTime)
 	for _, tc := range []struct {
 		args, want string
 		empty      bool
 	}{
-		{"tasks", "TASK  OWNER  FENCE  COMMAND\na     n1     7      sleep 3\nb     -      -      not a command\n", false},
-		{"tasks", "TASK  OWNER  FENCE  COMMAND\n", true},
-		{"tasks -json", "[]\n", true},
-		{"nodes", "NODE  ACCEPTING  WEIGHT\nn1    true       1.5\n", false},
-		{"nodes -json", "[\n  {\n    \"name\": \"n1\",\n    \"accepting\": true,\n    \"weight\": 1.5\n  }\n]\n", false},
-		{"nodes -json", "[]\n", true},
+		{"tasks", `
+TASK    OWNER  FENCE  STATE                                         COMMAND
+a       n1     7      sleeping until 2026-01-02 13:00:00 (1 error)  sleep 3
+b       -      -      fault (1 error)                               not a command
+hourly  n1     9      sleeping until ` + in2999 + `            date
+plain   n2     8      runnable                                      date
+`, false},
+		{"tasks", "\nTASK  OWNER  FENCE  STATE  COMMAND\n", true},
+		{"tasks -json", "\n[]\n", true},
+		{"nodes", `
+NODE  ACCEPTING  WEIGHT  STATEFUL
+n1    true       1.5     true
+n2    false      1       false
+`, false},
+		{"nodes -json", "\n[]\n", true},
+		{"state a", `
+task     a
+state    sleeping until 2026-01-02 13:00:00 (1 error)
+since    2026-01-02 12:00:00
+owner    n1
+command  sleep 3
+error    2026-01-02 12:00:00 exit status 3
+`, false},
+		{"state hourly", `
+task      hourly
+state     sleeping until ` + in2999 + `
+owner     n1
+command   date
+schedule  at 2999-01-01T00:00:00Z every 1h0m0s
+`, false},
+		{"state b over deleted", `
+task     b
+state    fault (1 error)
+command  not a command
+error    corrupt
+task   over
+state  completed (2 errors)
+since  2026-01-02 12:00:00
+error  2026-01-02 12:00:00 exit status 3
+error  2026-01-02 12:00:00 exit status 3
+task     deleted
+state    paused
+deleted  yes, in this state
+since    2026-01-02 12:00:00
+`, false},
 	} {
 		act, err := parseAction(strings.Fields(tc.args), submission{})
 		if err != nil {
@@ -153,8 +260,72 @@ func TestLists(t *testing.T) {
 		if err := act(t.Context(), &fakeClient{empty: tc.empty}, &out); err != nil {
 			t.Fatal(err)
 		}
-		if out.String() != tc.want {
-			t.Errorf("%s: got\n%s\nwant\n%s", tc.args, out.String(), tc.want)
+		if got := "\n" + out.String(); got != tc.want {
+			t.Errorf("%s: got%s\nwant%s", tc.args, got, tc.want)
 		}
+	}
+}
+
+func TestListsForPrograms(t *testing.T) {
+	for args, want := range map[string]string{
+		"tasks -json":         `"id":"a","props":{"args":["sleep","3"]},"owner":"n1","fence":7,"state":{"state":"sleeping",`,
+		"nodes -json":         `{"name":"n2","accepting":false,"weight":1}`,
+		"state -json deleted": `[{"id":"deleted","state":{"state":"paused",`,
+	} {
+		act, err := parseAction(strings.Fields(args), submission{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if err := act(t.Context(), &fakeClient{}, &out); err != nil {
+			t.Fatal(err)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, []byte(out.String())); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(compact.String(), want) {
+			t.Errorf("%s: got\n%s\nwant in it\n%s", args, compact.String(), want)
+		}
+	}
+}
+
+func TestOrderForANodeThatKeepsNoStatesIsRefused(t *testing.T) {
+	for _, order := range []string{"pause", "resume", "kill"} {
+		act, err := parseAction([]string{order, "plain"}, submission{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &fakeClient{}
+		err = act(t.Context(), c, nil)
+		if err == nil || !strings.Contains(err.Error(), `"n2"`) || !strings.Contains(err.Error(), "-stateful") {
+			t.Errorf("%s: the error does not name the node and the flag: %v", order, err)
+		}
+		if len(c.calls) > 0 {
+			t.Errorf("%s: asked for %q", order, c.calls)
+		}
+	}
+}
+
+func TestTaskThatDoesNotExistIsNamed(t *testing.T) {
+	for _, args := range []string{"state gone a", "pause gone a", "resume gone a", "kill gone a"} {
+		act, err := parseAction(strings.Fields(args), submission{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, out := &fakeClient{}, &strings.Builder{}
+		err = act(t.Context(), c, out)
+		if !errors.Is(err, metafora.ErrNoTask) || !strings.Contains(err.Error(), `"gone"`) {
+			t.Errorf("%s: got %v, want ErrNoTask", args, err)
+		}
+		if len(c.calls) == 0 && !strings.Contains(out.String(), "sleeping") {
+			t.Errorf("%s: nothing was done about the other task", args)
+		}
+	}
+}
+
+func TestFlagsOfASubmissionAreForNothingElse(t *testing.T) {
+	if _, err := parseAction([]string{"tasks"}, submission{id: "x"}); err == nil || !strings.Contains(err.Error(), "-id") {
+		t.Errorf("got %v, want an error that names -id", err)
 	}
 }

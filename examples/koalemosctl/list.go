@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -136,7 +135,7 @@ func listNodes(ctx context.Context, cl client) (table, error) {
 	if err != nil {
 		return table{}, err
 	}
-	t := table{header: []string{"NODE", "ACCEPTING", "WEIGHT", "STATEFUL"}, items: slices.Concat([]metafora.Node{}, nodes)}
+	t := table{header: []string{"NODE", "ACCEPTING", "WEIGHT", "STATEFUL"}, items: append([]metafora.Node{}, nodes...)}
 	for _, n := range nodes {
 		t.rows = append(t.rows, []string{n.Name, fmt.Sprint(n.Accepting), fmt.Sprint(n.Weight), fmt.Sprint(keepsStates(n))})
 	}

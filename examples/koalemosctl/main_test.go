@@ -26,6 +26,8 @@ func TestExitStatusAndMessage(t *testing.T) {
 		{"-timeout -1s tasks", 2, "-1s"},
 		{"-etcd nowhere tasks", 2, "nowhere"},
 		{"tasks extra", 2, `"extra"`},
+		{"-at 25:00 date", 2, "25:00"},
+		{"-every 1h tasks", 2, "-every"},
 		{"-cacert /no/such/file tasks", 1, "/no/such/file"},
 		{"-timeout 200ms -etcd " + silent + " tasks", 1, silent},
 	} {

@@ -29,6 +29,7 @@ func TestCluster(t *testing.T) {
 		"DevelopmentModeIsAllThatIsNeeded":         developmentModeIsAllThatIsNeeded,
 		"TakenNameIsRefused":                       takenNameIsRefused,
 		"UnreachableEtcdIsNamed":                   unreachableEtcdIsNamed,
+		"StatefulTasksObeyTheCommandLine":          statefulTasksObeyTheCommandLine,
 		"RestartedNodeTakesItsNameBackAfterACrash": restartedNodeTakesItsNameBackAfterACrash,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,6 +174,77 @@ func commandLineManagesTasksAndNodes(t *testing.T, programs string) {
 		if _, err := c.ctl(t, tc.args...); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("koalemosctl %q: want an error that names %s, got %v", tc.args, tc.want, err)
 		}
+	}
+}
+
+func statefulTasksObeyTheCommandLine(t *testing.T, programs string) {
+	c := newCluster(t, programs)
+	flags := slices.Concat(longLease, []string{"-stateful", "-backoff", "10ms", "-max-backoff", "10ms", "-failures", "2"})
+	a := c.start(t, "a", flags...)
+	ctl := func(args ...string) string {
+		t.Helper()
+		out, err := c.ctl(t, args...)
+		if err != nil {
+			t.Fatalf("koalemosctl %q: %v", args, err)
+		}
+		return out
+	}
+	wantState := func(id, want string) {
+		t.Helper()
+		eventually(t, id+" is "+want, func() bool {
+			out, err := c.ctl(t, "state", id)
+			return err == nil && strings.Contains(out, " "+want)
+		})
+	}
+
+	c.submit(t, "stateful", 1)
+	c.settle(t, 1, "a")
+	ctl("pause", "stateful/0")
+	wantState("stateful/0", "paused")
+	ctl("resume", "stateful/0")
+	wantState("stateful/0", "runnable")
+	ctl("pause", "stateful/0")
+	wantState("stateful/0", "paused")
+	if j := readJournal(t, c.work); len(j["stateful/0"]) != 1 {
+		t.Errorf("a command that was resumed on its node has started more than once: %v", j)
+	}
+
+	ctl("submit", "-id", "bad", "--", "sh", "-c", "exit 3")
+	wantState("bad", "failed")
+	if out := ctl("state", "bad"); strings.Count(out, "exit status 3") != 2 {
+		t.Errorf("the failures are not shown:\n%s", out)
+	}
+
+	ticks := filepath.Join(t.TempDir(), "ticks")
+	ctl("-id", "tick", "-at", "+1h", "-every", "1s", "sh", "-c", `echo tick >> "$0"`, ticks)
+	wantState("tick", "sleeping until")
+	ctl("-id", "tock", "-at", "+1s", "-every", "1s", "sh", "-c", `echo tock >> "$0"`, ticks)
+	eventually(t, "the scheduled command has run three times", func() bool {
+		text, err := os.ReadFile(ticks)
+		return err == nil && strings.HasPrefix(string(text), "tock\ntock\ntock\n")
+	})
+	ctl("kill", "tock")
+	wantState("tock", "killed")
+
+	c.start(t, "b", flags...)
+	a.signal(t, syscall.SIGTERM)
+	if status := a.wait(t); status != 0 {
+		t.Errorf("exit status %d after SIGTERM", status)
+	}
+	eventually(t, "b has the paused task", func() bool {
+		info, err := c.client.Task(t.Context(), "stateful/0")
+		return err == nil && info.Owner == "b"
+	})
+	wantState("stateful/0", "paused")
+	wantState("tick", "sleeping until")
+	ctl("resume", "stateful/0", "tick")
+	eventually(t, "b runs the resumed task", func() bool {
+		return readJournal(t, c.work).last("stateful/0") == "b"
+	})
+	ctl("kill", "stateful/0")
+	wantState("stateful/0", "killed")
+	if out := ctl("tasks"); !strings.Contains(out, "tick") || strings.Contains(out, "stateful/0") {
+		t.Errorf("tasks are\n%s", out)
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -127,10 +127,13 @@ func (s *settings) validate(fs *flag.FlagSet) error {
 	return nil
 }
 
+// statefulFlags are those that need -stateful.
+var statefulFlags = []string{"backoff", "max-backoff", "failures"}
+
 func (s *settings) validateBackoff(fs *flag.FlagSet) error {
 	var err error
 	fs.Visit(func(f *flag.Flag) {
-		if strings.HasPrefix(f.Usage, "with -stateful") && !s.stateful {
+		if slices.Contains(statefulFlags, f.Name) && !s.stateful {
 			err = fmt.Errorf("-%s %v has no meaning without -stateful", f.Name, f.Value)
 		}
 	})
