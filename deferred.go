@@ -2,8 +2,6 @@ package metafora
 
 import (
 	"container/heap"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -134,7 +132,7 @@ func (q *deferredQueue) hasten(now time.Time) {
 	heap.Init(&q.heap)
 }
 
-// list returns the tasks in the queue by ID.
+// list returns the tasks in the queue, in no order.
 func (q *deferredQueue) list() []Deferred {
 	list := make([]Deferred, 0, q.tasks)
 	for _, d := range q.heap {
@@ -142,7 +140,6 @@ func (q *deferredQueue) list() []Deferred {
 			list = append(list, Deferred{ID: d.id, Until: d.due, Reason: d.reason})
 		}
 	}
-	slices.SortFunc(list, func(a, b Deferred) int { return strings.Compare(a.ID, b.ID) })
 	return list
 }
 

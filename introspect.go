@@ -56,8 +56,10 @@ func (c *Consumer) runningTasks(include func(*running) bool) []RunningTask {
 // Ignores returns the tasks that wait to be considered later, sorted by ID.
 func (c *Consumer) Ignores() []Deferred {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.deferred.list()
+	list := c.deferred.list()
+	c.mu.Unlock()
+	slices.SortFunc(list, func(a, b Deferred) int { return strings.Compare(a.ID, b.ID) })
+	return list
 }
 
 // Counts tells how many tasks a Consumer has, by what it does with them.
