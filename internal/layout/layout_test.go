@@ -76,6 +76,8 @@ func TestProgramsLinkOnlyWhatTheyUse(t *testing.T) {
 		without []string
 	}{
 		{[]string{"", "backend/memory", "statemachine"}, etcd},
+		{[]string{"", "backend/memory", "inspect"}, []string{"go.etcd.io", "google.golang.org/grpc"}},
+		{[]string{"", "backend/etcd", "inspect/etcdmetrics"}, server},
 		{[]string{"", "backend/etcd", "statemachine"}, server},
 		{[]string{"examples/koalemosctl"}, server},
 	} {
