@@ -12,7 +12,6 @@ import (
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/backend/etcd"
 	"github.com/metafora-go/metafora/balance"
-	"github.com/metafora-go/metafora/statemachine"
 )
 
 const (
@@ -144,19 +143,4 @@ func playNode(ctx context.Context) error {
 	fmt.Println("running")
 	waitForParent(ctx)
 	return n.stop()
-}
-
-// statefulWaiter is a stateful task that runs until it gets a command, which is
-// its answer.
-func statefulWaiter(r *running, c *etcd.Coordinator) metafora.HandlerFunc {
-	h := func(ctx context.Context, _ metafora.Task, commands <-chan statemachine.Message) statemachine.Message {
-		r.enter()
-		select {
-		case m := <-commands:
-			return m
-		case <-ctx.Done():
-			return statemachine.Release()
-		}
-	}
-	return statemachine.HandlerFunc(h, c.StateStore(), c.CommandListener())
 }

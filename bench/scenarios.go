@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"slices"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/backend/etcd"
-	"github.com/metafora-go/metafora/statemachine"
 )
 
 // onServer runs f with an etcd of its own and what that can do without the
@@ -296,114 +293,4 @@ func failoverBy(ctx context.Context, s *server, sig syscall.Signal, tasks int) (
 		f.target = fmt.Sprintf("<= TTL + 2 = %g", (leaseTTL + 2*time.Second).Seconds())
 	}
 	return []figure{f}, heir.stop()
-}
-
-// stateful has one node run stateful tasks.
-func stateful(ctx context.Context, o options) ([]figure, error) {
-	return onServer(ctx, o, func(ctx context.Context, s *server, raw float64) ([]figure, error) {
-		client, err := submit(ctx, s.cli, o.Idle)
-		if err != nil {
-			return nil, err
-		}
-		before := measureFootprint()
-		r := newRunning(o.Idle)
-		n, err := startNode(ctx, s.cli, "a", true, func(c *etcd.Coordinator) metafora.HandlerFunc { return statefulWaiter(r, c) })
-		if err != nil {
-			return nil, err
-		}
-		if err := r.wait(ctx); err != nil {
-			return nil, err
-		}
-		runningTask := measureFootprint()
-		requests, err := s.idleRequests(ctx, leaseTTL)
-		if err != nil {
-			return nil, err
-		}
-		latency, err := commandLatency(ctx, client, r, min(o.Tasks, 500))
-		if err != nil {
-			return nil, err
-		}
-		transitions, err := pauseAll(ctx, client, n, o.Idle)
-		if err != nil {
-			return nil, err
-		}
-		paused := measureFootprint()
-		each := func(f footprint) float64 { return (f.bytes - before.bytes) / float64(o.Idle) }
-		return []figure{
-			{"memory of a running stateful task", "bytes", "<= 8192", each(runningTask), 0},
-			{"goroutines of one", "", "<= 2", float64(runningTask.goroutines-before.goroutines) / float64(o.Idle), 0},
-			{"memory of a paused one", "bytes", "<= 8192", each(paused), 0},
-			{"goroutines of one", "", "<= 2", float64(paused.goroutines-before.goroutines) / float64(o.Idle), 0},
-			{fmt.Sprintf("requests of %d idle ones but lease renewals", o.Idle), "in 5 s", "0", requests, 0},
-			{"command to its handler", "ms", "< 10", latency, 0},
-			{"commands sent, handled and states stored", "transitions/s", ">= 5000", transitions, raw},
-		}, n.stop()
-	})
-}
-
-// commandLatency is the median time from a command's submission until its
-// handler runs again.
-func commandLatency(ctx context.Context, client *etcd.Client, r *running, n int) (float64, error) {
-	var took []float64
-	for _, t := range tasks(n) {
-		entered := r.now.Load()
-		begun := time.Now()
-		if err := client.Send(ctx, t.ID(), statemachine.Run()); err != nil {
-			return 0, err
-		}
-		for r.now.Load() == entered {
-			if ctx.Err() != nil {
-				return 0, ctx.Err()
-			}
-			time.Sleep(50 * time.Microsecond)
-		}
-		took = append(took, float64(time.Since(begun))/float64(time.Millisecond))
-	}
-	slices.Sort(took)
-	return median(took), nil
-}
-
-// pauseAll sends every task a command and waits until all have stored their new
-// state.
-func pauseAll(ctx context.Context, client *etcd.Client, n *node, count int) (float64, error) {
-	begun := time.Now()
-	next := make(chan string)
-	var wg sync.WaitGroup
-	errs := make(chan error, 1)
-	for range 512 {
-		wg.Go(func() {
-			for id := range next {
-				if err := client.Send(ctx, id, statemachine.Pause()); err != nil {
-					select {
-					case errs <- err:
-					default:
-					}
-				}
-			}
-		})
-	}
-	for _, t := range tasks(count) {
-		next <- t.ID()
-	}
-	close(next)
-	wg.Wait()
-	select {
-	case err := <-errs:
-		return 0, err
-	default:
-	}
-	for _, t := range n.consumer.Tasks() {
-		m := t.Handler.(*statemachine.Machine)
-		for {
-			st, _ := m.State()
-			if st.Code == statemachine.Paused {
-				break
-			}
-			if ctx.Err() != nil {
-				return 0, ctx.Err()
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
-	return perSecond(count, begun), nil
 }
