@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/backend/memory"
@@ -42,4 +43,39 @@ func TestNewConsumerNamesWhatIsMissing(t *testing.T) {
 			t.Errorf("got the error %v, want one about %q", err, want)
 		}
 	}
+}
+
+// The Consumer calls Stop when a claim is lost, not only at the end of a node.
+func TestHandlerThatLooksAtItsCommandsOnlyLearnsOfALostClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := memory.NewBroker()
+		received := make(chan statemachine.Message)
+		node, err := broker.NewService("node-1", statemachine.Config{
+			Handler: func(_ context.Context, _ metafora.Task, commands <-chan statemachine.Message) statemachine.Message {
+				m := <-commands
+				received <- m
+				return m
+			},
+			Balancer: func(metafora.ClusterState) metafora.Balancer { return balance.All() },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopped := make(chan error)
+		go func() { stopped <- node.Run(t.Context()) }()
+		if err := node.Client.SubmitTask(t.Context(), metafora.NewTask("task")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		broker.ExpireLease("node-1")
+		if m := <-received; m != statemachine.Release() {
+			t.Errorf("received %v when the claim was lost", m)
+		}
+		synctest.Wait()
+		go func() { <-received }() // Release, since the node has the task again
+		node.Shutdown()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
 }

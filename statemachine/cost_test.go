@@ -2,6 +2,7 @@ package statemachine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/memory"
+	"github.com/metafora-go/metafora/balance"
 	"github.com/metafora-go/metafora/statemachine"
 )
 
@@ -106,11 +109,95 @@ func TestIdleTaskCostsFewGoroutines(t *testing.T) {
 	}
 }
 
+// A node in whose tasks nothing happens, with all that the Consumer, the
+// Coordinator and even the memory broker keep for a task.
+func TestIdleTaskOfANodeIsSmall(t *testing.T) {
+	const tasks, maxGoroutines, maxBytes = 4_000, 1, 8 << 10
+	for _, c := range []struct {
+		state  statemachine.StateCode
+		answer statemachine.Message // the handler's, that leads there
+	}{
+		{statemachine.Runnable, statemachine.Message{}},
+		{statemachine.Sleeping, statemachine.Sleep(time.Now().Add(24 * time.Hour))},
+		{statemachine.Paused, statemachine.Pause()},
+		{statemachine.Fault, statemachine.Error(errors.New("disk full"))},
+	} {
+		t.Run(string(c.state), func(t *testing.T) {
+			heap, stacks, goroutines := usage()
+			node := idleNode(t, c.answer, tasks)
+			await(t, "all tasks are "+string(c.state), func() bool { return count(node, c.state) == tasks })
+			await(t, "they cost few goroutines", func() bool {
+				return runtime.NumGoroutine()-goroutines <= maxGoroutines*tasks+50
+			})
+			heapNow, stacksNow, _ := usage()
+			bytes := (heapNow - heap + stacksNow - stacks) / tasks
+			t.Logf("%d bytes a task, %d of them stack", bytes, (stacksNow-stacks)/tasks)
+			if bytes > maxBytes && !raceDetector {
+				t.Errorf("%d bytes a task, the limit is %d", bytes, maxBytes)
+			}
+		})
+	}
+}
+
+// idleNode runs a node until the test ends, with n tasks whose handlers give an
+// answer at once, or wait for commands where there is none.
+func idleNode(t *testing.T, answer statemachine.Message, n int) *memory.Service {
+	node, err := memory.NewBroker().NewService("node-1", statemachine.Config{
+		Handler: func(_ context.Context, _ metafora.Task, commands <-chan statemachine.Message) statemachine.Message {
+			if answer.Code == "" {
+				return <-commands
+			}
+			return answer
+		},
+		Balancer: func(metafora.ClusterState) metafora.Balancer { return balance.All() },
+		Machine: []statemachine.Option{statemachine.WithErrHandler(func(_ metafora.Task, errs []statemachine.TaskError) (statemachine.Message, []statemachine.TaskError) {
+			return statemachine.Checkpoint(), errs // stay in fault
+		})},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- node.Run(context.Background()) }()
+	t.Cleanup(func() {
+		node.Shutdown()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
+	for i := range n {
+		if err := node.Client.SubmitTask(t.Context(), metafora.NewTask(fmt.Sprint("task-", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return node
+}
+
+// count returns how many tasks of a node are in a state.
+func count(node *memory.Service, code statemachine.StateCode) (n int) {
+	for _, task := range node.Tasks() {
+		if s, _ := task.Handler.(*statemachine.Machine).State(); s.Code == code {
+			n++
+		}
+	}
+	return n
+}
+
+// await waits until ok is true.
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still not true: %s", what)
+		}
+	}
+}
+
 // BenchmarkIdleTask measures what a task costs that waits: bytes of heap and
 // stacks, and goroutines. It includes the Handler, the Consumer's goroutine and
 // context, and a listener's channel.
 func BenchmarkIdleTask(b *testing.B) {
-	const tasks, limit = 20_000, 10 << 10
+	const tasks, limit = 20_000, 8 << 10
 	for _, c := range idleStates() {
 		b.Run(string(c.state.Code), func(b *testing.B) {
 			for b.Loop() {

@@ -216,8 +216,14 @@ func (b *fakeBroker) claim() metafora.Claim {
 // owner is a node that runs the task under one claim.
 type owner struct {
 	*statemachine.Machine
-	cancel context.CancelCauseFunc
-	done   chan bool
+	end  context.CancelCauseFunc // of the context
+	done chan bool
+}
+
+// cancel ends the context, as the Consumer does.
+func (o *owner) cancel(cause error) {
+	o.end(cause)
+	o.Stop()
 }
 
 // start claims the task and runs it, on a listener that calls back.
@@ -230,12 +236,12 @@ func start(t testing.TB, b *fakeBroker, h statemachine.StatefulHandler, opts ...
 func startOn(t testing.TB, b *fakeBroker, l statemachine.CommandListener, h statemachine.StatefulHandler, opts ...statemachine.Option) *owner {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(metafora.ContextWithClaim(context.Background(), b.claim(), nil))
-	t.Cleanup(func() { cancel(nil) })
 	o := &owner{
 		Machine: statemachine.New(metafora.NewTask("task"), h, b, l, opts...),
-		cancel:  cancel,
+		end:     cancel,
 		done:    make(chan bool, 1),
 	}
+	t.Cleanup(func() { o.cancel(nil) })
 	go func() { o.done <- o.Run(ctx) }()
 	return o
 }

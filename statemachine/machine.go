@@ -25,9 +25,9 @@ import (
 // When the task is to stop here, commands holds Release: answer it soon. What is
 // answered instead is stored, and the task is released all the same. ctx
 // carries the claim ([metafora.ClaimFromContext]) and ends when the claim is
-// lost or the drain timeout passed; a message like Stop's comes then as well.
-// After a loss no answer is stored; at the drain timeout the claim is still this
-// node's, and an answer given at once may be.
+// lost or the drain timeout passed; commands holds Release then as well. After a
+// loss no answer is stored; at the drain timeout the claim is still this node's,
+// and an answer given at once may be.
 //
 // Run and Checkpoint reach a running handler as well. It can answer them, and is
 // called again, or go on, and have them removed with its next answer.

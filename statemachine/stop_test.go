@@ -153,16 +153,6 @@ func TestLostClaimEndsRunInEachWaitingState(t *testing.T) {
 	}
 }
 
-func TestHandlerThatLooksAtItsCommandsOnlyLearnsOfALostClaim(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &fakeBroker{}
-		o := start(t, b, obey)
-		synctest.Wait()
-		o.cancel(metafora.ErrLeaseLost)
-		o.wantDone(t, false)
-	})
-}
-
 // The claim is still this node's at the drain timeout, and the work of hours may
 // hang on one more write.
 func TestAnswerGivenAtTheDrainTimeoutIsStored(t *testing.T) {

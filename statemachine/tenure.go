@@ -35,9 +35,6 @@ func newTenure(ctx context.Context, m *Machine) *tenure {
 }
 
 func (t *tenure) run(ctx context.Context) (done bool) {
-	// The end of ctx is told like Stop is, for handlers that look at their
-	// commands only.
-	defer context.AfterFunc(ctx, t.mail.leave)()
 	if t.over(ctx) || !t.begin(ctx) {
 		return false
 	}
@@ -132,6 +129,7 @@ func (t *tenure) wait(ctx context.Context) bool {
 		}
 		select {
 		case <-t.mail.wakeup:
+		case <-ctx.Done():
 		case <-alarm:
 			t.event = event{Message: Run()}
 			return true
