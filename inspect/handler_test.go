@@ -145,8 +145,8 @@ func TestFilters(t *testing.T) {
 		"/tasks?limit=5":                      "[a a/1 a/2 ab b] 5 ",
 		"/tasks?after=aa":                     "[ab b] 5 ",
 		"/deferred":                           "[a/3 c d] 3 ",
-		"/deferred?reason=error":             "[a/3 d] 2 ",
-		"/deferred?reason=error&limit=1":     "[a/3] 2 a/3",
+		"/deferred?reason=error":              "[a/3 d] 2 ",
+		"/deferred?reason=error&limit=1":      "[a/3] 2 a/3",
 		"/deferred?prefix=a":                  "[a/3] 1 ",
 	} {
 		ids, rest := listed(t, n, target)

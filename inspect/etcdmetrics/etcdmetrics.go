@@ -49,7 +49,7 @@ func NewCollector(c *etcd.Coordinator) prometheus.Collector {
 	return &collector{
 		coord:   c,
 		figures: figures,
-		sizes:   desc("transaction_operations", "Claims, releases and other writes in one group commit, those that failed included."),
+		sizes:   desc("transaction_operations", "Writes in one group commit, such as claims and releases, those that failed included."),
 	}
 }
 
