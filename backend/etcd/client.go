@@ -59,7 +59,6 @@ func (c *Client) write(ctx context.Context, w write) error {
 		id:   w.id,
 		cmps: w.cmps,
 		then: append([]clientv3.Op{clientv3.OpPut(w.key, w.value)}, w.also...),
-		size: len(w.value),
 		once: true,
 	})
 	switch {

@@ -38,7 +38,6 @@ type op struct {
 	id        string
 	cmps      []clientv3.Cmp
 	then, els []clientv3.Op
-	size      int // of the values, in bytes
 	// leased says that then needs a lease: the operation fails with
 	// ErrLeaseLost when the lease is gone.
 	leased bool
@@ -53,6 +52,26 @@ type op struct {
 }
 
 func (o *op) width() int { return max(len(o.cmps), len(o.then), len(o.els), 1) + 1 }
+
+// size is about what the operation adds to a request, in bytes.
+func (o *op) size() int {
+	const overhead = 32 // of one compare or operation, numbers included
+	n := overhead
+	for _, c := range o.cmps {
+		n += len(c.KeyBytes()) + overhead
+	}
+	for _, ops := range [][]clientv3.Op{o.then, o.els} {
+		for _, each := range ops {
+			n += len(each.KeyBytes()) + len(each.ValueBytes()) + overhead
+			if each.IsTxn() {
+				var nested op
+				nested.cmps, nested.then, nested.els = each.Txn()
+				n += nested.size()
+			}
+		}
+	}
+	return n
+}
 
 // outcome is what became of an op.
 type outcome struct {
@@ -95,10 +114,15 @@ type committer struct {
 type pending struct {
 	op
 	done      chan outcome // holds one
-	alone     bool         // goes into a transaction of its own
+	size      int
+	most      int // operations in a transaction with this one
 	uncertain bool
 	queued    bool
 	abandoned bool
+}
+
+func newPending(o op) *pending {
+	return &pending{op: o, done: make(chan outcome, 1), size: o.size(), most: maxTxnOps}
 }
 
 func newCommitter(kv clientv3.KV, o Options, senders int, stats *counters) *committer {
@@ -125,7 +149,7 @@ func (c *committer) do(ctx context.Context, o op) outcome {
 	if ctx.Err() != nil {
 		return outcome{err: context.Cause(ctx)}
 	}
-	p := &pending{op: o, done: make(chan outcome, 1)}
+	p := newPending(o)
 	c.enqueue(p)
 	select {
 	case out := <-p.done:
@@ -150,7 +174,9 @@ func (c *committer) do(ctx context.Context, o op) outcome {
 // start carries o out in the background.
 func (c *committer) start(o op) {
 	o.late = func(outcome) {}
-	c.enqueue(&pending{op: o, done: make(chan outcome, 1), abandoned: true})
+	p := newPending(o)
+	p.abandoned = true
+	c.enqueue(p)
 }
 
 func (c *committer) enqueue(ps ...*pending) {
@@ -210,12 +236,13 @@ func (c *committer) next() []*pending {
 		batch       []*pending
 		ids         = make(map[string]struct{})
 		width, size int
+		most        = maxTxnOps
 		rest        = c.queue[:0]
 	)
 	for i, p := range c.queue {
-		w := max(width, p.width())
+		w, m := max(width, p.width()), min(most, p.most)
 		_, twice := ids[p.id]
-		full := len(batch)+1+w > maxTxnOps || size+p.size > maxTxnBytes || p.alone
+		full := len(batch)+1+w > maxTxnOps || len(batch)+1 > m || size+p.size > maxTxnBytes
 		if len(batch) > 0 && full {
 			rest = append(rest, c.queue[i:]...)
 			break
@@ -225,12 +252,8 @@ func (c *committer) next() []*pending {
 			continue
 		}
 		p.queued = false
-		batch, width, size = append(batch, p), w, size+p.size
+		batch, width, most, size = append(batch, p), w, m, size+p.size
 		ids[p.id] = struct{}{}
-		if p.alone {
-			rest = append(rest, c.queue[i+1:]...)
-			break
-		}
 	}
 	clear(c.queue[len(rest):])
 	c.queue = rest
@@ -289,8 +312,9 @@ func (c *committer) sortOut(batch []*pending, err error) (again []*pending) {
 		case !refused:
 			c.settle(p, outcome{uncertain: true, err: err})
 		case len(batch) > 1:
-			// One of them is to blame; the others must not suffer for it.
-			p.alone = true
+			// One of them is to blame, or all together are too much. Halving
+			// finds which, at the cost of few transactions.
+			p.most = len(batch) / 2
 			again = append(again, p)
 		default:
 			c.settle(p, outcome{uncertain: p.uncertain, err: err})

@@ -145,7 +145,6 @@ func (c *Coordinator) storeState(ctx context.Context, claim metafora.Claim, valu
 			},
 			then: []clientv3.Op{clientv3.OpPut(key, string(value))},
 			els:  []clientv3.Op{clientv3.OpGet(owner), clientv3.OpGet(key)},
-			size: len(value),
 		}
 		if handled != 0 {
 			o.then = append(o.then, c.removeCommand(claim.TaskID, handled))
