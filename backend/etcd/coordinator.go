@@ -38,16 +38,15 @@ type Coordinator struct {
 	orders  *orders
 	stats   *counters
 
-	cc       metafora.CoordinatorContext
-	session  atomic.Pointer[session]
-	stateful atomic.Bool // claims fetch the task's state
+	cc        metafora.CoordinatorContext
+	session   atomic.Pointer[session]
+	granted   []clientv3.LeaseID // and not revoked; for join
+	accepting atomic.Bool
+	stateful  atomic.Bool // claims fetch the task's state
 
-	decoding  sync.Mutex // TaskFunc is called from one goroutine at a time
-	accepting struct {
-		sync.Mutex
-		now bool
-	}
-	closing struct {
+	decoding sync.Mutex // TaskFunc is called from one goroutine at a time
+	starting sync.Mutex // Close waits for Init or prevents it
+	closing  struct {
 		sync.Once
 		err error
 	}
@@ -82,7 +81,7 @@ func NewCoordinator(conn Conn, name string, o Options) (*Coordinator, error) {
 	c.members = newMembers(keys)
 	c.inbox = newInbox(keys, name)
 	c.orders = newOrders(keys)
-	c.accepting.now = true
+	c.accepting.Store(true)
 	return c, nil
 }
 
@@ -92,27 +91,42 @@ func (c *Coordinator) Name() string { return c.name }
 // Init implements metafora.Coordinator. It lists everything once; from then on
 // watches tell what changes.
 func (c *Coordinator) Init(ctx context.Context, cc metafora.CoordinatorContext) error {
+	c.starting.Lock()
 	if err := c.usable(ctx); err != nil {
+		c.starting.Unlock()
 		return err
 	}
+	c.wg.Add(1)
+	c.starting.Unlock()
+	defer c.wg.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })()
 	c.cc = cc
+	if err := c.init(ctx); err != nil {
+		// Whatever has started ends now.
+		err = cmp.Or(c.usable(ctx), err)
+		c.cancel(err)
+		return err
+	}
+	return nil
+}
+
+func (c *Coordinator) init(ctx context.Context) error {
 	s, err := c.joinWithin(ctx, c.opts.NameWait)
 	if err != nil {
-		return cmp.Or(c.usable(ctx), err)
+		return fmt.Errorf("node %q: %w", c.name, err)
 	}
+	c.session.Store(s)
+	c.wg.Go(c.holdLease) // the lists may take longer than the lease
 	feeds := c.feeds()
 	for _, f := range feeds {
 		if err := f.list(ctx); err != nil {
-			s.cancel(metafora.ErrLeaseLost)
-			c.revoke(ctx, s)
-			return cmp.Or(c.usable(ctx), fmt.Errorf("node %q: %w", c.name, err))
+			c.cancel(err)
+			c.revoke(ctx, c.session.Load())
+			return fmt.Errorf("node %q: %w", c.name, err)
 		}
 	}
-	c.session.Store(s)
-	c.wg.Go(c.holdLease)
 	for _, f := range feeds {
 		c.wg.Go(f.follow)
 	}
@@ -125,7 +139,7 @@ func (c *Coordinator) joinWithin(ctx context.Context, wait time.Duration) (*sess
 	until := time.Now().Add(wait)
 	for {
 		actx, cancel := context.WithTimeout(ctx, c.opts.RequestTimeout)
-		s, err := c.join(actx, 0)
+		s, err := c.join(actx)
 		cancel()
 		if !errors.Is(err, metafora.ErrNodeExists) || time.Until(until) <= 0 {
 			return s, err
@@ -213,7 +227,9 @@ func (c *Coordinator) fail(err error) {
 // node, unless claims are held: then it is left to expire with them.
 func (c *Coordinator) Close() error {
 	c.closing.Do(func() {
+		c.starting.Lock()
 		c.cancel(metafora.ErrClosed)
+		c.starting.Unlock()
 		c.wg.Wait()
 		c.commits.close()
 		s := c.session.Load()

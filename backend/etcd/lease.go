@@ -23,10 +23,16 @@ type session struct {
 	ctx    context.Context // ends when the session does
 	cancel context.CancelCauseFunc
 	renew  atomic.Pointer[renewal]
-	doubt  chan struct{} // holds one: the lease may be gone at the broker
+	doubt  chan struct{} // holds one: the lease or the node's key may be gone at the broker
+
+	// known is the revision of the node's key, as far as this node knows.
+	known atomic.Int64
+	// own are the leases that this node was granted, this one included.
+	own []clientv3.LeaseID
 }
 
-// suspect has the lease renewed now, which tells whether it is still there.
+// suspect has the lease renewed now, which tells whether it is still there, and
+// the node's key written if it is not.
 func (s *session) suspect() {
 	select {
 	case s.doubt <- struct{}{}:
@@ -39,7 +45,12 @@ func (s *session) suspect() {
 // errs on the safe side.
 type renewal struct {
 	sent time.Time
+	wall time.Time // sent, without the monotonic clock
 	ttl  time.Duration
+}
+
+func newRenewal(sent time.Time, seconds int64) *renewal {
+	return &renewal{sent: sent, wall: sent.Round(0), ttl: time.Duration(seconds) * time.Second}
 }
 
 // left returns for how long the claims of the session are safe. The monotonic
@@ -47,7 +58,7 @@ type renewal struct {
 // back: whichever has advanced more counts.
 func (s *session) left() time.Duration {
 	r, now := s.renew.Load(), time.Now()
-	passed := max(now.Sub(r.sent), now.Round(0).Sub(r.sent.Round(0)))
+	passed := max(now.Sub(r.sent), now.Round(0).Sub(r.wall))
 	return r.ttl - s.margin - passed
 }
 
@@ -74,9 +85,8 @@ func (c *Coordinator) LeaseDeadline() time.Time {
 	return s.deadline()
 }
 
-// join grants a lease and registers the node under it. previous is the lease of
-// this node's last session, whose registration may still be there.
-func (c *Coordinator) join(ctx context.Context, previous clientv3.LeaseID) (*session, error) {
+// join grants a lease and registers the node under it. Calls follow each other.
+func (c *Coordinator) join(ctx context.Context) (*session, error) {
 	sent := time.Now()
 	rctx, cancel := context.WithTimeout(ctx, c.opts.RequestTimeout)
 	grant, err := c.conn.Grant(rctx, int64(c.opts.TTL/time.Second))
@@ -84,48 +94,55 @@ func (c *Coordinator) join(ctx context.Context, previous clientv3.LeaseID) (*ses
 	if err != nil {
 		return nil, fmt.Errorf("grant lease: %w", err)
 	}
-	s := &session{id: grant.ID, margin: c.opts.Margin, doubt: make(chan struct{}, 1)}
+	c.granted = append(c.granted, grant.ID)
+	s := &session{id: grant.ID, margin: c.opts.Margin, doubt: make(chan struct{}, 1), own: slices.Clone(c.granted)}
 	s.ctx, s.cancel = context.WithCancelCause(c.ctx)
-	s.renew.Store(&renewal{sent: sent, ttl: time.Duration(grant.TTL) * time.Second})
-	if err := c.register(ctx, s, previous); err != nil {
+	s.renew.Store(newRenewal(sent, grant.TTL))
+	if err := c.register(ctx, s); err != nil {
 		s.cancel(metafora.ErrLeaseLost)
-		c.revoke(ctx, s)
+		if c.revoke(ctx, s) {
+			c.granted = slices.DeleteFunc(c.granted, func(id clientv3.LeaseID) bool { return id == s.id })
+		}
 		return nil, err
 	}
 	return s, nil
 }
 
-// register writes the node's key unless another live node has the name.
-func (c *Coordinator) register(ctx context.Context, s *session, previous clientv3.LeaseID) error {
+// register makes the node's key tell what this node is now, unless another live
+// node has the name. A key of one of our own leases is ours: the node's last
+// session may still be there, or an attempt to register that was given up.
+//
+// Each write compares the key's revision, so that one that was given up, and
+// takes effect late, cannot undo a later one.
+func (c *Coordinator) register(ctx context.Context, s *session) error {
 	key := c.keys.node(c.name)
-	expected := int64(0) // the key's revision that may be replaced
 	for {
-		c.accepting.Lock()
-		put := clientv3.OpPut(key, c.nodeValue(c.accepting.now), clientv3.WithLease(s.id))
-		c.accepting.Unlock()
+		value := c.nodeValue()
 		out := c.commits.do(ctx, op{
 			id:     nodeOpID,
-			cmps:   []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", expected)},
-			then:   []clientv3.Op{put},
+			cmps:   []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", s.known.Load())},
+			then:   []clientv3.Op{clientv3.OpPut(key, value, clientv3.WithLease(s.id))},
 			els:    []clientv3.Op{clientv3.OpGet(key)},
 			leased: true,
 			valid:  s.alive,
 		})
 		if out.err != nil {
-			return fmt.Errorf("register node %q: %w", c.name, out.err)
+			return fmt.Errorf("register: %w", out.err)
 		}
 		if out.held {
-			return nil
+			s.known.Store(out.rev)
+			if value == c.nodeValue() {
+				return nil
+			}
+			continue
 		}
-		switch kv := out.kv(0); {
-		case kv == nil:
-			expected = 0
-		case kv.Lease == int64(s.id):
-			return nil // an earlier attempt, whose reply was lost, did it
-		case previous != 0 && kv.Lease == int64(previous):
-			expected = kv.ModRevision
-		default:
-			return fmt.Errorf("node %q: %w", c.name, metafora.ErrNodeExists)
+		kv := out.kv(0)
+		if kv != nil && !slices.Contains(s.own, clientv3.LeaseID(kv.Lease)) {
+			return metafora.ErrNodeExists
+		}
+		s.known.Store(kv.GetModRevision())
+		if kv != nil && kv.Lease == int64(s.id) && string(kv.Value) == c.nodeValue() {
+			return nil
 		}
 	}
 }
@@ -134,12 +151,16 @@ func (c *Coordinator) register(ctx context.Context, s *session, previous clientv
 // It is no task's ID, which may not be empty.
 const nodeOpID = ""
 
-func (c *Coordinator) revoke(ctx context.Context, s *session) {
+// revoke ends a lease, and reports whether it is gone.
+func (c *Coordinator) revoke(ctx context.Context, s *session) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(c.opts.RequestTimeout, 2*time.Second))
 	defer cancel()
-	if _, err := c.conn.Revoke(ctx, s.id); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+	_, err := c.conn.Revoke(ctx, s.id)
+	if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		c.log.Warn("lease is left to expire", "error", err)
+		return false
 	}
+	return true
 }
 
 // holdLease keeps the lease alive, and gets another when it is lost, until the
@@ -151,42 +172,49 @@ func (c *Coordinator) holdLease() {
 			return
 		}
 		c.loseSession(s, cause)
-		s = c.rejoin(s.id)
+		s = c.rejoin()
 	}
 }
+
+// clockCheck is how often keepAlive looks at the clock. Timers stand still while
+// a machine is suspended: the one for the end of the lease would come late.
+const clockCheck = time.Second
 
 // keepAlive renews the lease until it is lost, and returns why. It trusts nothing
 // but the time at which the last answered renewal was sent: a keep-alive stream
 // can be silent, or closed, while everything else works.
 func (c *Coordinator) keepAlive(s *session) error {
+	interval := func() time.Duration { return (s.renew.Load().ttl - s.margin) / 3 }
+	next := s.renew.Load().sent.Add(interval())
+	registered := true
 	for failures := 0; ; {
-		interval := (s.renew.Load().ttl - s.margin) / 3
-		wait := interval - time.Since(s.renew.Load().sent)
-		if failures > 0 {
-			wait = c.opts.jitter(backoff(failures))
-		}
-		timer := time.NewTimer(min(wait, s.left()))
+		timer := time.NewTimer(min(time.Until(next), s.left(), clockCheck))
 		select {
 		case <-timer.C:
 		case <-s.doubt:
+			next, registered = time.Now(), false
 		case <-s.ctx.Done():
 		}
 		timer.Stop()
-		if s.ctx.Err() != nil {
+		switch {
+		case s.ctx.Err() != nil:
 			return context.Cause(s.ctx)
-		}
-		if s.left() <= 0 {
+		case s.left() <= 0:
 			return fmt.Errorf("%w: not renewed for %v", metafora.ErrLeaseLost, time.Since(s.renew.Load().sent).Round(time.Millisecond))
+		case time.Until(next) > 0:
+			continue
 		}
 		sent := time.Now()
-		ctx, cancel := context.WithTimeout(s.ctx, min(s.left(), max(interval, time.Second)))
+		ctx, cancel := context.WithTimeout(s.ctx, min(s.left(), max(interval(), time.Second)))
 		resp, err := c.conn.KeepAliveOnce(ctx, s.id)
 		cancel()
 		switch {
+		case s.ctx.Err() != nil:
 		case errors.Is(err, rpctypes.ErrLeaseNotFound):
 			return fmt.Errorf("%w: revoked or expired at the broker", metafora.ErrLeaseLost)
 		case err != nil:
 			failures++
+			next = time.Now().Add(c.opts.jitter(backoff(failures)))
 			c.stats.renewalFailures.Add(1)
 			c.log.Warn("lease not renewed", "error", err, "left", s.left())
 		case s.left() <= 0:
@@ -194,9 +222,29 @@ func (c *Coordinator) keepAlive(s *session) error {
 		default:
 			failures = 0
 			c.stats.renewals.Add(1)
-			s.renew.Store(&renewal{sent: sent, ttl: time.Duration(resp.TTL) * time.Second})
+			s.renew.Store(newRenewal(sent, resp.TTL))
+			next = sent.Add(interval())
+			if !registered {
+				err = c.registerAgain(s)
+				registered = err == nil
+			}
+			if errors.Is(err, metafora.ErrNodeExists) {
+				return fmt.Errorf("%w: %w", metafora.ErrLeaseLost, err)
+			}
 		}
 	}
+}
+
+// registerAgain writes the node's key, which may be gone although the lease is
+// not, or may not tell what it should.
+func (c *Coordinator) registerAgain(s *session) error {
+	ctx, cancel := context.WithTimeout(s.ctx, min(s.left(), c.opts.RequestTimeout))
+	defer cancel()
+	err := c.register(ctx, s)
+	if err != nil && s.ctx.Err() == nil {
+		c.log.Warn("node is not registered", "error", err)
+	}
+	return err
 }
 
 // loseSession tells the handlers first, then all else.
@@ -230,12 +278,13 @@ func (x *index) endSession(s *session, cause error) []metafora.Claim {
 
 // rejoin gets a new lease, however long it takes. It returns nil when the
 // Coordinator is closed or another node has taken the name.
-func (c *Coordinator) rejoin(previous clientv3.LeaseID) *session {
+func (c *Coordinator) rejoin() *session {
 	for failures := 1; ; failures++ {
-		s, err := c.join(c.ctx, previous)
+		s, err := c.join(c.ctx)
 		switch {
 		case err == nil:
 			c.session.Store(s)
+			s.suspect() // SetAccepting may have come in between
 			c.log.Info("rejoined with a new lease", "lease", s.id)
 			return s
 		case errors.Is(err, metafora.ErrNodeExists):
@@ -254,23 +303,13 @@ func (c *Coordinator) SetAccepting(ctx context.Context, accepting bool) error {
 	if err := c.usable(ctx); err != nil {
 		return err
 	}
-	c.accepting.Lock()
-	c.accepting.now = accepting
-	c.accepting.Unlock()
+	c.accepting.Store(accepting)
 	s := c.session.Load()
 	if s == nil || s.ctx.Err() != nil {
 		return nil // it goes into the next registration
 	}
-	key := c.keys.node(c.name)
-	out := c.commits.do(ctx, op{
-		id:     nodeOpID,
-		cmps:   []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(key), "=", s.id)},
-		then:   []clientv3.Op{clientv3.OpPut(key, c.nodeValue(accepting), clientv3.WithLease(s.id))},
-		leased: true,
-		valid:  s.alive,
-	})
-	if out.err != nil && !errors.Is(out.err, metafora.ErrLeaseLost) {
-		return fmt.Errorf("node %q: %w", c.name, out.err)
+	if err := c.register(ctx, s); err != nil && !errors.Is(err, metafora.ErrLeaseLost) {
+		return fmt.Errorf("node %q: %w", c.name, err)
 	}
 	return nil
 }

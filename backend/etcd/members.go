@@ -89,9 +89,10 @@ func sameNode(a, b metafora.Node) bool {
 	return a.Name == b.Name && a.Accepting == b.Accepting && a.Weight == b.Weight && maps.Equal(a.Labels, b.Labels)
 }
 
-// checkMembership has the lease renewed when this node's own key is gone: the
-// lease was revoked from outside, and waiting for the next renewal would leave
-// the node without claims for a third of the TTL.
+// checkMembership has the lease renewed when this node's own key is gone: if the
+// lease was revoked from outside, waiting for the next renewal would leave the
+// node without claims for a third of the TTL; if it was not, the key must be
+// written again.
 func (c *Coordinator) checkMembership() {
 	s := c.session.Load()
 	isSelf := func(n metafora.Node) bool { return n.Name == c.name }
@@ -101,8 +102,8 @@ func (c *Coordinator) checkMembership() {
 }
 
 // nodeValue is what this node tells the others of itself.
-func (c *Coordinator) nodeValue(accepting bool) string {
-	return encode(nodeRecord{Accepting: accepting, Weight: c.opts.Weight, Labels: c.opts.Labels})
+func (c *Coordinator) nodeValue() string {
+	return encode(nodeRecord{Accepting: c.accepting.Load(), Weight: c.opts.Weight, Labels: c.opts.Labels})
 }
 
 // decodeNodes turns a list below nodes into the live nodes, by name.

@@ -72,9 +72,6 @@ func (g *gate) next(n int, kind simetcd.Kind, fate simetcd.Gate) (left func() in
 	}
 }
 
-// failed is the fate of a call that never took effect.
-func failed(context.Context, *simetcd.Call) error { return simetcd.ErrUnavailable }
-
 // simNode is a node that has joined, and whose Watch runs.
 type simNode struct {
 	*etcd.Coordinator
