@@ -1,6 +1,7 @@
 package statemachine
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 )
@@ -11,9 +12,15 @@ import (
 // client say, would stay large.
 func aside(f func() error) error {
 	result := make(chan error, 1)
-	go func() { result <- protect(f) }()
+	go func() {
+		err := errGoexit
+		defer func() { result <- err }()
+		err = protect(f)
+	}()
 	return <-result
 }
+
+var errGoexit = errors.New("runtime.Goexit was called")
 
 // protect makes an error of a panic. The Consumer would take that for the end of
 // the task, and outside its goroutine it would be the end of the process.

@@ -282,3 +282,26 @@ func TestInvalidCommandDoesNotReachARunningHandler(t *testing.T) {
 		wantHistory(t, b, "paused/2 ")
 	})
 }
+
+// A node that is behind the broker hears of the older command first. To handle
+// it must leave the newer one, which is pending, alone.
+func TestReplacedCommandThatIsHandledLateLeavesTheNewest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &fakeBroker{}
+		o := start(t, b, obey)
+		synctest.Wait()
+		b.behind(func() {
+			b.send(t, statemachine.Pause())
+			b.send(t, statemachine.Kill())
+		})
+		b.listener.deliver(statemachine.Command{ID: 1, Message: statemachine.Pause()})
+		synctest.Wait()
+		o.wantState(t, statemachine.Paused)
+		b.redeliver()
+		o.wantDone(t, true)
+		wantHistory(t, b, "paused/1 killed/2 ")
+		if left := b.pendingCommand(); left.ID != 0 {
+			t.Errorf("%v is left", left)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/backend/memory"
@@ -68,8 +69,13 @@ func TestHandlerThatLooksAtItsCommandsOnlyLearnsOfALostClaim(t *testing.T) {
 		}
 		synctest.Wait()
 		broker.ExpireLease("node-1")
-		if m := <-received; m != statemachine.Release() {
-			t.Errorf("received %v when the claim was lost", m)
+		select {
+		case m := <-received:
+			if m != statemachine.Release() {
+				t.Errorf("received %v when the claim was lost", m)
+			}
+		case <-time.After(time.Hour):
+			t.Fatal("received nothing when the claim was lost")
 		}
 		synctest.Wait()
 		go func() { <-received }() // Release, since the node has the task again
@@ -78,4 +84,18 @@ func TestHandlerThatLooksAtItsCommandsOnlyLearnsOfALostClaim(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestHandlerFuncOfNothingIsRefusedByTheConsumer(t *testing.T) {
+	coord := memory.NewBroker().Coordinator("node-1")
+	defer coord.Close()
+	for name, h := range map[string]metafora.HandlerFunc{
+		"handler":  statemachine.HandlerFunc(nil, coord.StateStore(), coord.CommandListener()),
+		"store":    statemachine.HandlerFunc(obey, nil, coord.CommandListener()),
+		"listener": statemachine.HandlerFunc(obey, coord.StateStore(), nil),
+	} {
+		if _, err := metafora.NewConsumer(coord, h, balance.All()); err == nil || !strings.Contains(err.Error(), "nil handler function") {
+			t.Errorf("without a %s: %v", name, err)
+		}
+	}
 }

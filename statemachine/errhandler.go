@@ -16,10 +16,10 @@ import (
 //   - Error gives the task up: it fails, with the message's text as its last
 //     error.
 //   - Any other message, Checkpoint say, leaves the task in state fault with
-//     all its errors, until an operator sends it a command.
+//     all its errors, until an operator sends it a command. So does a panic,
+//     and what cannot be stored.
 //
-// It must not block, and is called concurrently for different tasks. A panic
-// leaves the task in state fault.
+// It must not block, and is called concurrently for different tasks.
 type ErrHandler func(task metafora.Task, errs []TaskError) (Message, []TaskError)
 
 // DefaultErrHandler tries again after 10 minutes and gives a task up at its
@@ -86,7 +86,7 @@ func (b Backoff) wait(n int) time.Duration {
 		wait = time.Duration(grown)
 	}
 	if b.Random != nil {
-		wait -= time.Duration(float64(wait) * min(b.Jitter, 1) * b.Random())
+		wait -= time.Duration(float64(wait) * min(max(b.Jitter, 0), 1) * b.Random())
 	}
 	return wait
 }

@@ -89,7 +89,7 @@ func TestBackoffStaysInItsBounds(t *testing.T) {
 			Base:   time.Duration(rapid.Int64().Draw(t, "base")),
 			Max:    time.Duration(rapid.Int64().Draw(t, "max")),
 			Factor: rapid.Float64Range(-2, math.MaxFloat64).Draw(t, "factor"),
-			Jitter: rapid.Float64Range(0, 2).Draw(t, "jitter"),
+			Jitter: rapid.Float64Range(-2, 2).Draw(t, "jitter"),
 			Random: func() float64 { return rapid.Float64Range(0, 0.999).Draw(t, "random") },
 		}
 		longest := b.Max

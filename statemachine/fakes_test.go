@@ -157,6 +157,14 @@ func (b *fakeBroker) redeliver() {
 	b.deliver()
 }
 
+// behind lets things happen that the listener does not hear of.
+func (b *fakeBroker) behind(f func()) {
+	l := b.listener
+	b.listener = nil
+	f()
+	b.listener = l
+}
+
 func (b *fakeBroker) pendingCommand() statemachine.Command {
 	b.mu.Lock()
 	defer b.mu.Unlock()

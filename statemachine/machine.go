@@ -57,8 +57,12 @@ func New(task metafora.Task, h StatefulHandler, s StateStore, l CommandListener,
 }
 
 // HandlerFunc returns what a [metafora.Consumer] needs to run tasks as
-// Machines: a function that calls New for each.
+// Machines: a function that calls New for each. It returns nil, which
+// metafora.NewConsumer refuses, where h, s or l is nil.
 func HandlerFunc(h StatefulHandler, s StateStore, l CommandListener, opts ...Option) metafora.HandlerFunc {
+	if h == nil || s == nil || l == nil {
+		return nil
+	}
 	c := newConfig(h, s, l, opts)
 	return func(task metafora.Task) metafora.Handler { return newMachine(task, c) }
 }

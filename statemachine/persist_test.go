@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -252,4 +253,40 @@ func TestStateIsUnknownBeforeItIsLoaded(t *testing.T) {
 	if s, ok := statemachine.New(metafora.NewTask("task"), obey, b, b).State(); ok {
 		t.Errorf("state is %v", s)
 	}
+}
+
+// An error handler is user code: what it returns may be impossible to store,
+// and the task must not go from node to node for that.
+func TestErrorsThatCannotBeStoredLeaveTheTaskInFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &fakeBroker{}
+		o := start(t, b, answer(statemachine.Error(errors.New("disk full"))), statemachine.WithErrHandler(
+			func(_ metafora.Task, errs []statemachine.TaskError) (statemachine.Message, []statemachine.TaskError) {
+				errs[0].Time = time.Date(20_000, 1, 1, 0, 0, 0, 0, time.UTC)
+				return statemachine.Sleep(inAnHour()), errs
+			}))
+		synctest.Wait()
+		if s := o.wantState(t, statemachine.Fault); len(s.Errors) != 1 || s.Errors[0].Error != "disk full" {
+			t.Errorf("the errors are %v", s.Errors)
+		}
+		wantHistory(t, b, "fault/0 ")
+	})
+}
+
+// leavingStore ends the goroutine that calls it.
+type leavingStore struct{ *fakeBroker }
+
+func (leavingStore) Store(context.Context, metafora.Claim, statemachine.State, uint64) error {
+	runtime.Goexit()
+	return nil
+}
+
+func TestStoreThatEndsItsGoroutineDoesNotHangTheTask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &fakeBroker{}
+		m := statemachine.New(metafora.NewTask("task"), answer(statemachine.Complete()), leavingStore{b}, b)
+		if m.Run(metafora.ContextWithClaim(t.Context(), b.claim(), nil)) {
+			t.Error("done though nothing was stored")
+		}
+	})
 }

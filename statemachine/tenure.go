@@ -190,6 +190,9 @@ func (t *tenure) handleError(fault State, now time.Time) State {
 	remembered := fault
 	remembered.Errors = errs
 	next, err := Next(remembered, m, now)
+	if err == nil {
+		err = next.Valid()
+	}
 	if err != nil {
 		t.logger.Error("error handler's answer is not allowed", "task", t.claim.TaskID, "error", err)
 		return fault
