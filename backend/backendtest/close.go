@@ -3,6 +3,7 @@ package backendtest
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/metafora-go/metafora"
 )
@@ -20,6 +21,7 @@ func closeChecks() []check {
 		{"ReleasesNoTask", closeReleasesNoTask},
 		{"NothingIsCalledBack", nothingIsCalledBackAfterClose},
 		{"UnderLoad", closeUnderLoad},
+		{"EndsCallsWhileCutOff", closeEndsCallsWhileCutOff},
 	}
 }
 
@@ -171,6 +173,42 @@ func nothingIsCalledBackAfterClose(c *cluster) {
 	c.grace()
 	if late := a.late.Load(); late > 0 {
 		c.t.Fatalf("called back %d times after Close returned", late)
+	}
+}
+
+// A broker that does not answer keeps neither Close nor the calls that wait for
+// it from returning.
+func closeEndsCallsWhileCutOff(c *cluster) {
+	c.need("Faults.Partition", c.Faults.Partition != nil)
+	c.submit("t-1", "t-2", "t-3")
+	a := c.join("node-a", NodeOptions{})
+	released, finished := a.take("t-1"), a.take("t-2")
+	task := a.awaitTask(0, "t-3")
+	c.Faults.Partition(c.t, "node-a")
+	a.cutOff = true
+	calls := map[string]func() error{
+		"Claim":        func() error { _, err := a.Claim(c.ctx, task); return err },
+		"Release":      func() error { return a.Release(c.ctx, released) },
+		"Done":         func() error { return a.Done(c.ctx, finished) },
+		"SetAccepting": func() error { return a.SetAccepting(c.ctx, false) },
+		"Command":      func() error { _, err := a.Command(c.ctx); return err },
+	}
+	type ending struct {
+		what string
+		err  error
+	}
+	ended := make(chan ending, len(calls))
+	for what, call := range calls {
+		c.background.Go(func() { ended <- ending{what, call()} })
+	}
+	time.Sleep(20 * time.Millisecond)
+	failed := len(ended) // as calls that are cut off may
+	c.within("Close of a node that is cut off", func() { _ = a.close() })
+	for i := range len(calls) {
+		e := receive(c, "the end of a call that waits for the broker", ended)
+		if i >= failed || e.err == nil {
+			c.wantError(e.what+" ended by Close", e.err, metafora.ErrClosed, "node-a", "t-1", "t-2", "t-3")
+		}
 	}
 }
 

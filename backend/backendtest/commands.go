@@ -21,6 +21,7 @@ func commandChecks() []check {
 		{"ConcurrentlySubmitted", concurrentCommandsAllArrive},
 		{"UnknownNode", commandsNeedALiveNode},
 		{"InvalidAreRefused", invalidCommandsAreRefused},
+		{"LargestReachesTheNode", largestCommandReachesTheNode},
 	}
 }
 
@@ -206,6 +207,24 @@ func commandsNeedALiveNode(c *cluster) {
 	again := c.join("a", NodeOptions{})
 	c.command("a", metafora.Balance())
 	again.wantCommand(metafora.Balance())
+}
+
+// [metafora.MaxCommandLen] is the length that is accepted and delivered; one byte
+// more is not.
+func largestCommandReachesTheNode(c *cluster) {
+	a := c.join("a", NodeOptions{})
+	sized := func(n int) metafora.Command {
+		cmd := metafora.Command{Name: metafora.CommandFreeze, Parameters: map[string]any{"x": ""}}
+		empty, err := metafora.EncodeCommand(cmd)
+		c.must("encode a command", err)
+		cmd.Parameters["x"] = strings.Repeat("x", n-len(empty))
+		return cmd
+	}
+	largest := sized(metafora.MaxCommandLen)
+	c.command("a", largest)
+	err := c.client.SubmitCommand(c.ctx, "a", sized(metafora.MaxCommandLen+1))
+	c.wantError("submit a command that is too large", err, metafora.ErrInvalidCommand, "freeze")
+	a.wantCommand(largest)
 }
 
 // "ErrInvalidCommand: see Command.Validate".

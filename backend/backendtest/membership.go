@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,6 +23,7 @@ func membershipChecks() []check {
 		{"NameFreeAfterDeath", nameIsFreeAfterDeath},
 		{"DeadNodeLeaves", deadNodeLeaves},
 		{"NameNeverChanges", nameNeverChanges},
+		{"ReadConcurrently", clusterIsReadConcurrently},
 	}
 }
 
@@ -261,6 +263,43 @@ func deadNodeLeaves(c *cluster) {
 	if nodes, err := c.client.Nodes(c.ctx); err != nil || !slices.Equal(namesOf(nodes), []string{"b"}) {
 		c.t.Fatalf("nodes are %+v (error %v), want b", nodes, err)
 	}
+}
+
+// "All methods are safe for concurrent use": what a node knows is read while it
+// changes. What the race detector does not see shows in the end.
+func clusterIsReadConcurrently(c *cluster) {
+	ids := numbered("t", 40)
+	c.submitMany(ids)
+	a, b := c.join("a", NodeOptions{}), c.join("b", NodeOptions{})
+	a.awaitTasks(0, ids)
+	a.awaitNodes("a", "b")
+	s, lease := a.state(), a.lease()
+	c.parallel(len(ids)+8, func(i int) error {
+		if i < len(ids) {
+			claim, err := a.Claim(c.ctx, metafora.NewTask(ids[i]))
+			switch {
+			case err != nil || i%4 == 0:
+				return err
+			case i%4 == 1:
+				return a.Release(c.ctx, claim)
+			}
+			return errors.Join(b.SetAccepting(c.ctx, i%4 == 2), a.Done(c.ctx, claim))
+		}
+		for range 100 {
+			if names := namesOf(s.Nodes()); !slices.Equal(names, []string{"a", "b"}) {
+				return fmt.Errorf("nodes are %q", names)
+			}
+			if n := s.NodeTaskCount("a"); n < 0 || n > len(ids) {
+				return fmt.Errorf("node a has %d tasks", n)
+			}
+			a.Claimable(ids[i%len(ids)])
+			if lease.LeaseDeadline().Before(time.Now()) {
+				return errors.New("the lease has ended")
+			}
+		}
+		return nil
+	})
+	a.awaitCount("a", len(ids)/4)
 }
 
 func nameNeverChanges(c *cluster) {

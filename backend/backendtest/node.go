@@ -15,6 +15,7 @@ type node struct {
 	c          *cluster
 	name       string
 	goroutines goroutineGroup
+	cutOff     bool         // until the end, so that Close may fail
 	closed     atomic.Bool  // Close has returned
 	late       atomic.Int64 // calls to the CoordinatorContext after that
 }
@@ -80,7 +81,7 @@ func (n *node) close() error {
 func (n *node) finish() {
 	t := n.c.t
 	n.c.within(fmt.Sprintf("Close of the node %q", n.name), func() {
-		if err := n.close(); err != nil {
+		if err := n.close(); err != nil && !n.cutOff {
 			t.Errorf("node %q: Close: %v", n.name, err)
 		}
 	})

@@ -15,6 +15,7 @@ func submitChecks() []check {
 		{"TooLargeIsRefused", tooLargeTasksAreRefused},
 		{"UnencodableIsRefused", unencodableTasksAreRefused},
 		{"BatchStoresAll", batchStoresAllTasks},
+		{"BatchOfLargeTasks", batchOfLargeTasksIsStored},
 		{"BatchFailsInPart", batchFailsForSomeTasks},
 		{"InvalidBatchWritesNothing", invalidBatchWritesNothing},
 		{"EmptyBatch", emptyBatchIsFine},
@@ -106,6 +107,32 @@ func batchStoresAllTasks(c *cluster) {
 			c.t.Fatalf("task %q has the properties %s, want %s", info.ID, info.Props, want)
 		}
 	}
+}
+
+// A batch may be larger than anything that the broker stores at once.
+func batchOfLargeTasksIsStored(c *cluster) {
+	size := 100 << 10
+	if c.h.TooLarge > 0 {
+		size = min(size, c.h.TooLarge/8)
+	}
+	ids := numbered("t", 40)
+	batch := make([]metafora.Task, len(ids))
+	for i, id := range ids {
+		batch[i] = &job{id: id, Text: strings.Repeat("x", size)}
+	}
+	c.must("submit a batch of large tasks", c.client.SubmitTasks(c.ctx, batch))
+	infos, err := c.client.Tasks(c.ctx)
+	c.must("list tasks", err)
+	if got := idsOf(infos); !slices.Equal(got, ids) {
+		c.t.Fatalf("%d tasks are stored, want %d", len(got), len(ids))
+	}
+	for _, info := range infos {
+		if len(info.Props) < size {
+			c.t.Fatalf("task %q has %d bytes of properties, want %d", info.ID, len(info.Props), size)
+		}
+	}
+	a := c.join("a", NodeOptions{})
+	a.awaitTasks(0, ids)
 }
 
 // "Each task succeeds or fails by itself; the error joins one error for each

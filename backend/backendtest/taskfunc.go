@@ -16,6 +16,7 @@ func taskFuncChecks() []check {
 		{"GetsStoredProperties", taskFuncGetsTheStoredProperties},
 		{"RefusedTasksAreSkipped", refusedTasksAreSkipped},
 		{"RefusedUntilNextAnnounced", refusedTasksAreOfferedWhenNextAnnounced},
+		{"PropertiesOfAnotherShape", propertiesOfAnotherShapeAreRefused},
 		{"OneCallEachAnnouncement", taskFuncIsCalledOnceForEachAnnouncement},
 	}
 }
@@ -97,6 +98,46 @@ func refusedTasksAreSkipped(c *cluster) {
 		c.t.Fatalf("announced %q, which the TaskFunc refused", e[0].id)
 	}
 }
+
+// Properties can be any JSON. Those that the TaskFunc cannot take reach it as
+// they are, its error skips the task, and the task stays.
+func propertiesOfAnotherShapeAreRefused(c *cluster) {
+	shapes := map[string]string{"array": `[1,2]`, "text": `"text"`, "number": `-1.5e3`, "null": `null`, "flag": `true`, "other": `{"text":7}`}
+	var mu sync.Mutex // guards got
+	got := make(map[string]string)
+	for id, props := range shapes {
+		c.must("submit", c.client.SubmitTask(c.ctx, shaped{id, props}))
+	}
+	a := c.join("a", NodeOptions{TaskFunc: func(id string, props []byte) (metafora.Task, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		got[id] = string(props)
+		if _, bad := shapes[id]; bad {
+			return nil, fmt.Errorf("not a job: %s", props)
+		}
+		return decodeJob(id, props)
+	}})
+	c.must("submit", c.client.SubmitTask(c.ctx, &job{id: "good"}))
+	a.take("good")
+	for id, props := range shapes {
+		mu.Lock()
+		if got[id] != props {
+			c.t.Errorf("the TaskFunc got the properties %s of %q, want %s", got[id], id, props)
+		}
+		mu.Unlock()
+		info, err := c.client.Task(c.ctx, id)
+		c.must("look up a task that was refused", err)
+		if string(info.Props) != props || info.Owner != "" {
+			c.t.Errorf("the task is %+v with the properties %s, want %s and no owner", info, info.Props, props)
+		}
+	}
+}
+
+// shaped is a task whose properties are the JSON that it has.
+type shaped struct{ id, props string }
+
+func (s shaped) ID() string                   { return s.id }
+func (s shaped) MarshalJSON() ([]byte, error) { return []byte(s.props), nil }
 
 // "the task is skipped until it is next announced".
 func refusedTasksAreOfferedWhenNextAnnounced(c *cluster) {
