@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/backendtest"
 	"github.com/metafora-go/metafora/backend/memory"
 )
 
@@ -49,6 +52,11 @@ func claimFlaws() []flaw {
 			"a claim whose context ends is leaked",
 			[]string{"claim/EndedContextLeaksNone"},
 			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return leaksClaims{c} }),
+		},
+		{
+			"a lost reply is taken for a failure",
+			[]string{"claim/LostReplyIsSettled", "release/LostReplyIsSettled", "done/LostReplyIsSettled"},
+			installUnsettledReplies,
 		},
 		{
 			"errors do not say what they are about",
@@ -216,6 +224,40 @@ func (c leaksClaims) Claim(ctx context.Context, t metafora.Task) (metafora.Claim
 		return metafora.Claim{}, ctx.Err()
 	}
 	return claim, err
+}
+
+// installUnsettledReplies lets nodes lose replies and never find out.
+func installUnsettledReplies(b *memory.Broker, broker *backendtest.Broker) {
+	var lose atomic.Bool
+	flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator {
+		return unsettled{c, &lose}
+	})(b, broker)
+	broker.Faults.LoseReply = func(testing.TB, string) { lose.Store(true) }
+}
+
+type unsettled struct {
+	*memory.Coordinator
+	lose *atomic.Bool // the next reply
+}
+
+func (c unsettled) reply(err error) error {
+	if c.lose.Swap(false) {
+		return errors.New("no reply")
+	}
+	return err
+}
+
+func (c unsettled) Claim(ctx context.Context, t metafora.Task) (metafora.Claim, error) {
+	claim, err := c.Coordinator.Claim(ctx, t)
+	return claim, c.reply(err)
+}
+
+func (c unsettled) Release(ctx context.Context, claim metafora.Claim) error {
+	return c.reply(c.Coordinator.Release(ctx, claim))
+}
+
+func (c unsettled) Done(ctx context.Context, claim metafora.Claim) error {
+	return c.reply(c.Coordinator.Done(ctx, claim))
 }
 
 type namelessErrors struct{ *memory.Coordinator }

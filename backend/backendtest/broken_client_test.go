@@ -3,9 +3,13 @@ package backendtest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"sync"
+	"testing"
 
 	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/backendtest"
 	"github.com/metafora-go/metafora/backend/memory"
 )
 
@@ -55,6 +59,28 @@ func clientFlaws() []flaw {
 			"nodes cannot be listed",
 			[]string{"client/NodesAreSorted", "membership/LabelsAndWeight"},
 			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return nodesUnseen{cl} }),
+		},
+		{
+			"a client sees the tasks that it submitted, and no others",
+			[]string{"client/ClientsSeeEachOther"},
+			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return &ownTasksOnly{Client: cl} }),
+		},
+		{
+			"a batch is one write of limited size",
+			[]string{"submit/BatchOfLargeTasks"},
+			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return batchIsOneWrite{cl} }),
+		},
+		{
+			"a batch of no tasks is refused",
+			[]string{"submit/EmptyBatch"},
+			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return batchNeedsTasks{cl} }),
+		},
+		{
+			"a namespace sees those that begin with its name",
+			[]string{"ids/NamespacesStayApart"},
+			func(b *memory.Broker, broker *backendtest.Broker) {
+				broker.Extend = func(testing.TB, string) backendtest.Broker { return memoryBroker(b) }
+			},
 		},
 		{
 			"commands to unknown nodes are accepted",
@@ -142,6 +168,60 @@ func (cl deletesNothing) DeleteTask(ctx context.Context, id string) error {
 type nodesUnseen struct{ *memory.Client }
 
 func (nodesUnseen) Nodes(context.Context) ([]metafora.Node, error) { return nil, nil }
+
+type ownTasksOnly struct {
+	*memory.Client
+	own sync.Map // the IDs of those that were submitted here
+}
+
+func (cl *ownTasksOnly) SubmitTask(ctx context.Context, t metafora.Task) error {
+	err := cl.Client.SubmitTask(ctx, t)
+	if err == nil {
+		cl.own.Store(t.ID(), true)
+	}
+	return err
+}
+
+func (cl *ownTasksOnly) SubmitTasks(ctx context.Context, ts []metafora.Task) error {
+	err := cl.Client.SubmitTasks(ctx, ts)
+	for _, t := range ts {
+		if t != nil {
+			cl.own.Store(t.ID(), true)
+		}
+	}
+	return err
+}
+
+func (cl *ownTasksOnly) Task(ctx context.Context, id string) (metafora.TaskInfo, error) {
+	if _, own := cl.own.Load(id); !own {
+		return metafora.TaskInfo{}, fmt.Errorf("task %q: %w", id, metafora.ErrNoTask)
+	}
+	return cl.Client.Task(ctx, id)
+}
+
+type batchIsOneWrite struct{ *memory.Client }
+
+func (cl batchIsOneWrite) SubmitTasks(ctx context.Context, ts []metafora.Task) error {
+	size := 0
+	for _, t := range ts {
+		if props, err := metafora.EncodeProps(t); err == nil {
+			size += len(props)
+		}
+	}
+	if size > 1<<20 {
+		return fmt.Errorf("submit %d tasks, %q first: %w", len(ts), ts[0].ID(), metafora.ErrTooLarge)
+	}
+	return cl.Client.SubmitTasks(ctx, ts)
+}
+
+type batchNeedsTasks struct{ *memory.Client }
+
+func (cl batchNeedsTasks) SubmitTasks(ctx context.Context, ts []metafora.Task) error {
+	if len(ts) == 0 {
+		return errors.New("no tasks")
+	}
+	return cl.Client.SubmitTasks(ctx, ts)
+}
 
 type commandsAnybody struct {
 	*memory.Client

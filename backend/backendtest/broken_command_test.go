@@ -3,6 +3,7 @@ package backendtest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/metafora-go/metafora"
@@ -36,6 +37,11 @@ func commandFlaws() []flaw {
 			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator {
 				return &stuckOnMalformed{Coordinator: c}
 			}),
+		},
+		{
+			"commands may have half their length",
+			[]string{"commands/LargestReachesTheNode"},
+			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return shortCommands{cl} }),
 		},
 		{
 			"commands end with the node",
@@ -130,6 +136,15 @@ func (c *stuckOnMalformed) Command(ctx context.Context) (metafora.Command, error
 		c.stuck = err
 	}
 	return cmd, err
+}
+
+type shortCommands struct{ *memory.Client }
+
+func (cl shortCommands) SubmitCommand(ctx context.Context, node string, cmd metafora.Command) error {
+	if wire, err := metafora.EncodeCommand(cmd); err == nil && len(wire) > metafora.MaxCommandLen/2 {
+		return fmt.Errorf("command to %q: %w: too long", node, metafora.ErrInvalidCommand)
+	}
+	return cl.Client.SubmitCommand(ctx, node, cmd)
 }
 
 type takesCommandsAlong struct{ *memory.Coordinator }

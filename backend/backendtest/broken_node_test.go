@@ -3,8 +3,10 @@ package backendtest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +52,18 @@ func nodeFlaws() []flaw {
 			"calls after Close do not say closed",
 			[]string{"close/CallsAfterwards", "close/EndsWatch", "close/EndsCommand"},
 			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return closedUnsaid{c} }),
+		},
+		{
+			"a claim that Close ends says that the lease is lost",
+			[]string{"close/EndsCallsWhileCutOff"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator {
+				return &closeLosesLease{Coordinator: c, closed: make(chan struct{})}
+			}),
+		},
+		{
+			"a node misses another for a moment when it reads what it knows",
+			[]string{"membership/ReadConcurrently"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return &blinks{Coordinator: c} }),
 		},
 		{
 			"Close does not end Command",
@@ -172,6 +186,45 @@ func (c closedUnsaid) Command(ctx context.Context) (metafora.Command, error) {
 		err = errOther
 	}
 	return cmd, err
+}
+
+// closeLosesLease waits for a broker that is out of reach.
+type closeLosesLease struct {
+	*memory.Coordinator
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *closeLosesLease) Claim(ctx context.Context, t metafora.Task) (metafora.Claim, error) {
+	claim, err := c.Coordinator.Claim(ctx, t)
+	if !errors.Is(err, memory.ErrUnreachable) {
+		return claim, err
+	}
+	select {
+	case <-c.closed:
+		err = metafora.ErrLeaseLost
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return claim, fmt.Errorf("claim %q: %w", t.ID(), err)
+}
+
+func (c *closeLosesLease) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Coordinator.Close()
+}
+
+type blinks struct {
+	*memory.Coordinator
+	reads atomic.Int64
+}
+
+func (c *blinks) Nodes() []metafora.Node {
+	nodes := c.Coordinator.Nodes()
+	if c.reads.Add(1)%100 == 0 {
+		return nodes[:1]
+	}
+	return nodes
 }
 
 type commandOutlivesClose struct{ *memory.Coordinator }

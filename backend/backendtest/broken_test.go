@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/metafora-go/metafora"
@@ -64,43 +65,77 @@ func TestSuiteOfFlawedBackend(t *testing.T) {
 }
 
 // TestEachFlawIsCaught runs the suite against each flawed backend and wants the
-// checks to fail that are about the flaw. With -v it lists all that failed.
+// checks to fail that are about the flaw. With -v it lists all that failed. In
+// turn, a check that catches no flaw is not known to check anything.
 func TestEachFlawIsCaught(t *testing.T) {
-	for _, f := range flaws() {
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			failed := failedChecks(t, f.name)
-			t.Logf("caught by %s", strings.Join(failed, " "))
-			for _, want := range f.caughtBy {
-				if !slices.Contains(failed, want) {
-					t.Errorf("not caught by %s", want)
+	var mu sync.Mutex // guards catches
+	catches := make(map[string]bool)
+	t.Run("flaw", func(t *testing.T) {
+		for _, f := range flaws() {
+			t.Run(f.name, func(t *testing.T) {
+				t.Parallel()
+				failed := failedChecks(t, f.name)
+				t.Logf("caught by %s", strings.Join(failed, " "))
+				for _, want := range f.caughtBy {
+					if !slices.Contains(failed, want) {
+						t.Errorf("not caught by %s", want)
+					}
 				}
+				mu.Lock()
+				defer mu.Unlock()
+				for _, name := range failed {
+					catches[name] = true
+				}
+			})
+		}
+	})
+	t.Run("check", func(t *testing.T) {
+		output, err := suite(t, "TestMemoryKeepsTheContract", "").CombinedOutput()
+		if err != nil {
+			t.Fatalf("the suite of the correct backend: %v\n%s", err, output)
+		}
+		passed := checksIn(output, "PASS: TestMemoryKeepsTheContract")
+		if len(passed) < 100 {
+			t.Fatalf("only %d checks have run", len(passed))
+		}
+		for _, name := range passed {
+			if !catches[name] {
+				t.Errorf("%s catches none of the flaws", name)
 			}
-		})
+		}
+	})
+}
+
+// suite is a run of one test of this package in a process of its own.
+func suite(t *testing.T, test, flaw string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$", "-test.v", "-test.timeout=2m")
+	cmd.Env = append(os.Environ(), flawVariable+"="+flaw)
+	return cmd
+}
+
+// checksIn returns the checks that had a result, in a run's output.
+func checksIn(output []byte, result string) (checks []string) {
+	for _, match := range regexp.MustCompile(`--- `+result+`/(\w+/\w+)`).FindAllStringSubmatch(string(output), -1) {
+		if !slices.Contains(checks, match[1]) {
+			checks = append(checks, match[1])
+		}
 	}
+	return checks
 }
 
 // failedChecks runs the suite against a flawed backend and returns the checks
 // that failed.
 func failedChecks(t *testing.T, name string) []string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSuiteOfFlawedBackend$", "-test.timeout=2m")
-	cmd.Env = append(os.Environ(), flawVariable+"="+name)
-	output, err := cmd.CombinedOutput()
+	output, err := suite(t, "TestSuiteOfFlawedBackend", name).CombinedOutput()
 	if err == nil {
 		t.Fatal("the suite passes")
 	}
 	if _, failed := err.(*exec.ExitError); !failed {
 		t.Fatalf("run the suite: %v", err)
 	}
-	var checks []string
-	for _, match := range regexp.MustCompile(`--- FAIL: TestSuiteOfFlawedBackend/(\w+/\w+)`).FindAllStringSubmatch(string(output), -1) {
-		if !slices.Contains(checks, match[1]) {
-			checks = append(checks, match[1])
-		}
-	}
 	if strings.Contains(string(output), "panic: ") {
 		t.Fatalf("the suite did not survive the flaw:\n%s", output)
 	}
-	return checks
+	return checksIn(output, "FAIL: TestSuiteOfFlawedBackend")
 }

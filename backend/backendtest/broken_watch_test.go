@@ -90,6 +90,24 @@ func watchFlaws() []flaw {
 			},
 		},
 		{
+			"the TaskFunc gets an object whatever was stored",
+			[]string{"taskfunc/PropertiesOfAnotherShape"},
+			func(_ *memory.Broker, broker *backendtest.Broker) {
+				correct := broker.NewCoordinator
+				broker.NewCoordinator = func(t testing.TB, name string, o backendtest.NodeOptions) metafora.Coordinator {
+					if f := o.TaskFunc; f != nil {
+						o.TaskFunc = func(id string, props []byte) (metafora.Task, error) {
+							if len(props) == 0 || props[0] != '{' {
+								props = []byte("{}")
+							}
+							return f(id, props)
+						}
+					}
+					return correct(t, name, o)
+				}
+			},
+		},
+		{
 			"Watch returns the error of its context",
 			[]string{"contexts/EndsWatch"},
 			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return watchReturnsContextError{c} }),

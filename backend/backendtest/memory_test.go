@@ -38,6 +38,7 @@ func memoryBroker(b *memory.Broker) backendtest.Broker {
 				memory.WithTaskFunc(o.TaskFunc), memory.WithLabels(o.Labels), memory.WithWeight(o.Weight))
 		},
 		NewClient: func(testing.TB) metafora.Client { return b.Client() },
+		Extend:    func(testing.TB, string) backendtest.Broker { return memoryBroker(memory.NewBroker()) },
 		NewStateStore: func(_ testing.TB, c metafora.Coordinator) statemachine.StateStore {
 			return c.(stateful).StateStore()
 		},

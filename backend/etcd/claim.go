@@ -18,6 +18,9 @@ func (c *Coordinator) Claim(ctx context.Context, t metafora.Task) (metafora.Clai
 	}
 	c.stats.claimsTried.Add(1)
 	claim, err := c.claim(ctx, t)
+	if errors.Is(err, metafora.ErrLeaseLost) && errors.Is(context.Cause(c.ctx), metafora.ErrClosed) {
+		err = metafora.ErrClosed // which has ended the lease
+	}
 	if err != nil {
 		return metafora.Claim{}, fmt.Errorf("claim %q: %w", t.ID(), err)
 	}

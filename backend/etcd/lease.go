@@ -308,7 +308,10 @@ func (c *Coordinator) SetAccepting(ctx context.Context, accepting bool) error {
 	if s == nil || s.ctx.Err() != nil {
 		return nil // it goes into the next registration
 	}
-	if err := c.register(ctx, s); err != nil && !errors.Is(err, metafora.ErrLeaseLost) {
+	switch err := c.register(ctx, s); {
+	case errors.Is(err, metafora.ErrLeaseLost):
+		return c.usable(ctx) // Close may have ended the lease
+	case err != nil:
 		return fmt.Errorf("node %q: %w", c.name, err)
 	}
 	return nil
