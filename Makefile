@@ -1,6 +1,6 @@
 # Everything here is a step of .ci/run, or one go command.
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fmt bench dev ci
+.PHONY: help build test race lint fmt bench demo dev ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ fmt: ## Format all files
 
 bench: ## Run the benchmarks of single packages
 	go test -run '^$$' -bench . -benchmem ./...
+
+demo: ## Watch a cluster of three nodes lose two of them
+	go run ./examples/koalemosd -demo
 
 dev: ## Run a node with its own etcd, to try things out
 	go run ./examples/koalemosd -dev

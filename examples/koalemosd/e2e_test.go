@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"net"
 	"os"
@@ -27,6 +28,7 @@ func TestCluster(t *testing.T) {
 		"RevokedLeaseMovesTasksWithoutOverlap":     revokedLeaseMovesTasksWithoutOverlap,
 		"CommandLineManagesTasksAndNodes":          commandLineManagesTasksAndNodes,
 		"DevelopmentModeIsAllThatIsNeeded":         developmentModeIsAllThatIsNeeded,
+		"DemoShowsFailover":                        demoShowsFailover,
 		"TakenNameIsRefused":                       takenNameIsRefused,
 		"UnreachableEtcdIsNamed":                   unreachableEtcdIsNamed,
 		"StatefulTasksObeyTheCommandLine":          statefulTasksObeyTheCommandLine,
@@ -278,6 +280,55 @@ func developmentModeIsAllThatIsNeeded(t *testing.T, programs string) {
 	n.signal(t, syscall.SIGINT)
 	if status := n.wait(t); status != 0 {
 		t.Errorf("exit status %d after SIGINT", status)
+	}
+}
+
+// story is what a demo tells. Once it tells of the second node that ends, the tasks
+// may end, too.
+type story struct {
+	strings.Builder
+	t    *testing.T
+	file string // whose presence ends the tasks
+}
+
+func (s *story) Write(line []byte) (int, error) {
+	if strings.Contains(string(line), "asked to end") {
+		if err := os.WriteFile(s.file, nil, 0o600); err != nil {
+			s.t.Error(err)
+		}
+	}
+	return s.Builder.Write(line)
+}
+
+func demoShowsFailover(t *testing.T, programs string) {
+	c := newCluster(t, programs)
+	told := &story{t: t, file: filepath.Join(t.TempDir(), "end")}
+	d := &demo{
+		client: c.client, endpoint: c.endpoint, namespace: namespace, output: t.TempDir(), out: told,
+		program: filepath.Join(programs, "koalemosd"),
+		command: []string{"sh", "-c", `until [ -e "$0" ]; do sleep 0.05; done`, told.file},
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := d.run(ctx); err != nil {
+		t.Error(err)
+	}
+	before, after, _ := strings.Cut(told.String(), " is killed: ")
+	moved, _, _ := strings.Cut(after, " is asked to end: ")
+	if n := strings.Count(before, " runs on "); n != demoTasks {
+		t.Errorf("%d tasks run at first, want %d", n, demoTasks)
+	}
+	if n := strings.Count(moved, " runs on "); n < demoTasks/3 {
+		t.Errorf("%d tasks move after the kill, the busiest node of three had more", n)
+	}
+	if n := strings.Count(after, " is done"); n != demoTasks {
+		t.Errorf("%d tasks are done, want %d", n, demoTasks)
+	}
+	if !strings.Contains(after, "all tasks are done") {
+		t.Error("there is no end")
+	}
+	if t.Failed() {
+		t.Log(told)
 	}
 }
 

@@ -29,6 +29,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -70,14 +71,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // serve connects to etcd, its own or another, and runs the node until ctx ends.
 func serve(ctx context.Context, s *settings, log hclog.Logger, stdout io.Writer) (err error) {
-	if s.dev {
+	if s.dev || s.demo {
 		srv, err := startDev(ctx, s, log)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, srv.Close()) }()
 		s.conn.Endpoints = srv.Endpoints()
-		fmt.Fprintf(stdout, "etcd listens on %s\n", s.conn.Endpoints[0])
 	}
 	cc, err := s.conn.Config()
 	if err != nil {
@@ -88,7 +88,30 @@ func serve(ctx context.Context, s *settings, log hclog.Logger, stdout io.Writer)
 		return err
 	}
 	defer cli.Close()
+	if s.demo {
+		return runDemo(ctx, s, cli, stdout)
+	}
+	if s.dev {
+		fmt.Fprintf(stdout, "etcd listens on %s\n%s", s.conn.Endpoints[0], s.hints())
+	}
 	return runNode(ctx, s, log, cli)
+}
+
+// runDemo shows what several nodes do.
+func runDemo(ctx context.Context, s *settings, cli *clientv3.Client, stdout io.Writer) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	client, err := etcd.NewClient(cli, etcd.Options{Namespace: s.conn.Namespace})
+	if err != nil {
+		return err
+	}
+	d := &demo{
+		client: client, endpoint: s.conn.Endpoints[0], namespace: s.conn.Namespace, output: s.output,
+		out: stdout, program: self, beat: 2 * time.Second, command: []string{"sleep", "8"},
+	}
+	return d.run(ctx)
 }
 
 // runNode runs the node on a connection to etcd until ctx ends.

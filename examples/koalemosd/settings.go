@@ -25,6 +25,7 @@ import (
 const usage = `koalemosd runs operating-system commands as tasks, together with the other
 koalemosd of its cluster. Commands come from koalemosctl.
 
+	koalemosd -demo                     watch three nodes lose two of them, in 20 seconds
 	koalemosd -dev                      a first node, with an etcd of its own
 	koalemosd -name second              a second one on the same machine
 	koalemosctl sleep 60                something to do
@@ -37,6 +38,7 @@ type settings struct {
 	name     string
 	level    hclog.Level
 	dev      bool
+	demo     bool
 	dataDir  string
 	output   string
 	ttl      time.Duration
@@ -72,6 +74,7 @@ func parseSettings(args []string, stderr io.Writer) (*settings, error) {
 		return nil
 	})
 	fs.BoolVar(&s.dev, "dev", false, "run an etcd in this process, listening where -etcd says, port 0 for any free one")
+	fs.BoolVar(&s.demo, "demo", false, "show what a cluster does, with an etcd and nodes of its own, and end")
 	fs.StringVar(&s.dataDir, "data", "", "`directory` for the data of -dev (default a temporary one, removed at the end)")
 	fs.StringVar(&s.output, "output", filepath.Join(os.TempDir(), "koalemos"), "`directory` for the output of commands, a file for each task")
 	fs.DurationVar(&s.ttl, "ttl", 10*time.Second, "how long the tasks of a node that died wait, in whole seconds")
@@ -94,6 +97,9 @@ func parseSettings(args []string, stderr io.Writer) (*settings, error) {
 		fmt.Fprintln(stderr, "koalemosd:", err)
 		return nil, err
 	}
+	if s.demo {
+		s.conn.Endpoints = []string{"http://127.0.0.1:0"} // a free port
+	}
 	return s, nil
 }
 
@@ -111,6 +117,9 @@ func (s *settings) validate(fs *flag.FlagSet) error {
 	if s.kill <= 0 || s.kill >= s.drain {
 		return fmt.Errorf("-kill %v is not between 0 and -drain %v", s.kill, s.drain)
 	}
+	if err := s.validateDemo(fs); err != nil {
+		return err
+	}
 	if err := s.validateBackoff(fs); err != nil {
 		return err
 	}
@@ -125,6 +134,18 @@ func (s *settings) validate(fs *flag.FlagSet) error {
 		return err
 	}
 	return nil
+}
+
+// demoFlags are those that may stand beside -demo.
+var demoFlags = []string{"demo", "namespace", "output", "log"}
+
+func (s *settings) validateDemo(fs *flag.FlagSet) (err error) {
+	fs.Visit(func(f *flag.Flag) {
+		if s.demo && !slices.Contains(demoFlags, f.Name) {
+			err = fmt.Errorf("-%s %v has no meaning with -demo", f.Name, f.Value)
+		}
+	})
+	return err
 }
 
 // statefulFlags are those that need -stateful.
@@ -146,6 +167,20 @@ func (s *settings) validateBackoff(fs *flag.FlagSet) error {
 		return fmt.Errorf("-failures %d is not between 0 and %d", b.Limit, statemachine.MaxErrors)
 	}
 	return nil
+}
+
+// hints returns what to try with a node of -dev.
+func (s *settings) hints() string {
+	ctl := "go run ./examples/koalemosctl"
+	if e := s.conn.Endpoints[0]; e != koalemos.DefaultEndpoint {
+		ctl += " -etcd " + e
+	}
+	if ns := s.conn.Namespace; ns != koalemos.DefaultNamespace {
+		ctl += " -namespace " + ns
+	}
+	return "to have it run a command, and to look at it, type in another terminal:\n" +
+		"\t" + ctl + " sleep 60\n" +
+		"\t" + ctl + " tasks\n"
 }
 
 // devAddress returns where the etcd of -dev has to listen.

@@ -17,6 +17,9 @@ import (
 // DefaultEndpoint is where etcd listens unless told otherwise.
 const DefaultEndpoint = "http://127.0.0.1:2379"
 
+// DefaultNamespace is the namespace of those who name none.
+const DefaultNamespace = "/koalemos"
+
 // passwordVariable is the environment variable that a password is taken from.
 const passwordVariable = "KOALEMOS_PASSWORD"
 
@@ -36,7 +39,7 @@ func (c *Connection) AddFlags(fs *flag.FlagSet) {
 		c.Endpoints, err = parseEndpoints(s)
 		return err
 	})
-	fs.StringVar(&c.Namespace, "namespace", "/koalemos", "`prefix` of all keys; clusters of different namespaces do not meet")
+	fs.StringVar(&c.Namespace, "namespace", DefaultNamespace, "`prefix` of all keys; clusters of different namespaces do not meet")
 	fs.StringVar(&c.certFile, "cert", "", "`file` with the certificate that we show to etcd, needs -key")
 	fs.StringVar(&c.keyFile, "key", "", "`file` with the key of -cert")
 	fs.StringVar(&c.caFile, "cacert", "", "`file` with the authorities that etcd's certificate is checked against")
