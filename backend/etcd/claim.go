@@ -47,18 +47,14 @@ func (c *Coordinator) claim(ctx context.Context, t metafora.Task) (metafora.Clai
 	o := c.claimOp(id, submission, s)
 	o.late = func(out outcome) {
 		// Nobody waits for this claim any more.
-		h, err := c.endClaim(id, submission, s, out)
-		if err == nil {
-			c.tasks.forget(h)
-			c.releaseOrphan(h.claim)
-		}
+		_, _ = c.endClaim(id, submission, s, out, false)
 		c.tasks.reconsider(id)
 	}
 	out := c.commits.do(ctx, o)
 	if errors.Is(out.err, metafora.ErrUncertain) {
 		return metafora.Claim{}, out.err
 	}
-	h, err := c.endClaim(id, submission, s, out)
+	h, err := c.endClaim(id, submission, s, out, true)
 	switch {
 	case err == nil:
 		c.stats.claimsWon.Add(1)
@@ -90,12 +86,17 @@ func (c *Coordinator) claimOp(id string, submission int64, s *session) op {
 }
 
 // endClaim takes in the outcome of a claim. The claim is held when it returns
-// nil; it may have been lost again by then, which is an error.
-func (c *Coordinator) endClaim(id string, submission int64, s *session, out outcome) (*holding, error) {
+// nil; it may have been lost again by then, which is an error. One that is not
+// wanted any more is never held.
+func (c *Coordinator) endClaim(id string, submission int64, s *session, out outcome, wanted bool) (*holding, error) {
 	if errors.Is(out.err, metafora.ErrLeaseLost) {
 		s.suspect()
 	}
-	h, fx, err := c.tasks.endClaim(id, submission, s, out, c.prefetched)
+	prefetched := c.prefetched
+	if !wanted {
+		prefetched = nil
+	}
+	h, fx, err := c.tasks.endClaim(id, submission, s, out, prefetched)
 	c.carryOut(fx, metafora.ErrNotOwner)
 	return h, err
 }
@@ -107,7 +108,7 @@ func (x *index) endClaim(id string, submission int64, s *session, out outcome, p
 	if e != nil {
 		e.claiming = false
 	}
-	defer func() { x.settle(id, &fx, false) }()
+	defer func() { x.settle(id, &fx) }()
 	if out.err != nil {
 		return nil, fx, out.err
 	}
@@ -125,11 +126,11 @@ func (x *index) endClaim(id string, submission int64, s *session, out outcome, p
 		return nil, fx, metafora.ErrClaimed
 	}
 	h.claim = metafora.Claim{TaskID: id, Node: x.name, Fence: uint64(fence)}
-	if s.ctx.Err() != nil {
-		// The lease was given up meanwhile; the broker may not know yet. settle
-		// finds an orphan.
+	if prefetched == nil || s.alive() != nil {
+		// Nobody wants it, or the lease was given up meanwhile; the broker may
+		// not know yet. settle finds an orphan.
 		if e != nil && e.ownerRev < fence {
-			x.setOwner(e, x.name, fence, fence)
+			x.setOwner(e, x.name, s.id, fence, fence)
 		}
 		return nil, fx, metafora.ErrLeaseLost
 	}
@@ -137,7 +138,7 @@ func (x *index) endClaim(id string, submission int64, s *session, out outcome, p
 		return nil, fx, fmt.Errorf("%w: deleted or lost as soon as it was claimed", metafora.ErrNoTask)
 	}
 	prefetched(h, out)
-	x.setOwner(e, x.name, fence, fence)
+	x.setOwner(e, x.name, s.id, fence, fence)
 	x.claims[id] = h
 	return h, fx, nil
 }
@@ -150,16 +151,6 @@ func ownerReply(out outcome) *keyValue {
 	return out.kv(0)
 }
 
-// forget drops a holding that was never given to anybody.
-func (x *index) forget(h *holding) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.claims[h.claim.TaskID] == h {
-		delete(x.claims, h.claim.TaskID)
-	}
-	delete(x.strays, h.id())
-}
-
 // reconsider announces a task again if it is claimable.
 func (x *index) reconsider(id string) {
 	x.mu.Lock()
@@ -167,7 +158,7 @@ func (x *index) reconsider(id string) {
 	if e := x.tasks[id]; e != nil && e.claimable() {
 		var none effects
 		e.announced = false
-		x.settle(id, &none, false)
+		x.settle(id, &none)
 	}
 }
 
@@ -257,7 +248,7 @@ func (x *index) finishEnd(h *holding, done bool, out outcome) (fx effects, err e
 	defer x.mu.Unlock()
 	id := h.claim.TaskID
 	h.ending--
-	defer func() { x.settle(id, &fx, false) }()
+	defer func() { x.settle(id, &fx) }()
 	switch {
 	case out.err != nil:
 		return fx, out.err
@@ -272,7 +263,7 @@ func (x *index) finishEnd(h *holding, done bool, out outcome) (fx effects, err e
 	delete(x.strays, h.id())
 	if e := x.tasks[id]; e != nil && out.held {
 		if out.rev > e.ownerRev {
-			x.setOwner(e, "", 0, out.rev)
+			x.setOwner(e, "", 0, 0, out.rev)
 		}
 		if done && out.rev > e.taskRev {
 			x.dropTask(e, out.rev)

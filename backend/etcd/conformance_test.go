@@ -35,7 +35,7 @@ func TestConformance(t *testing.T) {
 // startEtcd starts an etcd server that lives as long as the test.
 func startEtcd(t testing.TB) *clientv3.Client {
 	t.Helper()
-	srv, err := embedded.Start(t.Context(), embedded.Config{})
+	srv, err := embedded.Start(t.Context(), embedded.Config{NoFsync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func newBroker(cli *clientv3.Client, namespace string) backendtest.Broker {
 			mu.Unlock()
 			coord, err := etcd.NewCoordinator(c, name, etcd.Options{
 				Namespace: namespace, TTL: o.TTL, Margin: o.Margin, TaskFunc: o.TaskFunc, Labels: o.Labels, Weight: o.Weight,
-				RequestTimeout: time.Second,
+				RequestTimeout: 3 * time.Second,
 			})
 			if err != nil {
 				return invalidCoordinator{name: name, err: err}

@@ -121,7 +121,7 @@ func (c *Coordinator) init(ctx context.Context) error {
 	c.wg.Go(c.holdLease) // the lists may take longer than the lease
 	feeds := c.feeds()
 	for _, f := range feeds {
-		if err := f.list(ctx); err != nil {
+		if err := f.list(ctx, true); err != nil {
 			c.cancel(err)
 			c.revoke(ctx, c.session.Load())
 			return fmt.Errorf("node %q: %w", c.name, err)

@@ -32,9 +32,13 @@ type index struct {
 	tasks   map[string]*entry
 	claims  map[string]*holding // by task, what this node owns
 	strays  map[claimID]*holding
-	counts  map[string]int // tasks by owner
-	waiting []string       // to be announced, in order
-	rev     int64          // of the latest list or event
+	counts  map[string]int            // tasks by owner
+	waiting []string                  // to be announced, in order
+	leases  map[clientv3.LeaseID]bool // granted to this node since it started
+	seen    int64                     // up to which the watch has told everything
+	// unseen is what a list has told and the watch has yet to tell: keys, and
+	// the revision as of which the list knew.
+	unseen  map[string]int64
 	repairs int
 }
 
@@ -46,6 +50,7 @@ type entry struct {
 	props      []byte // nil when what is stored is malformed
 	owner      string
 	fence      int64 // the create revision of the owner's key, 0 without one
+	lease      clientv3.LeaseID
 	ownerRev   int64
 
 	task      metafora.Task // as last announced, until it is claimed
@@ -55,6 +60,9 @@ type entry struct {
 }
 
 func (e *entry) claimable() bool { return e.submission != 0 && e.fence == 0 && e.props != nil }
+
+// gone reports whether nothing is left of the task, and nothing under way.
+func (e *entry) gone() bool { return e.submission == 0 && e.fence == 0 && !e.claiming }
 
 type claimID struct {
 	task  string
@@ -86,31 +94,57 @@ func newIndex(name string, keys keyspace, log hclog.Logger) *index {
 		claims: make(map[string]*holding),
 		strays: make(map[claimID]*holding),
 		counts: make(map[string]int),
+		leases: make(map[clientv3.LeaseID]bool),
+		unseen: make(map[string]int64),
 	}
 }
 
-// reset takes in a list of everything as of revision rev. It counts as repaired
-// what the watch should have told before.
-func (x *index) reset(kvs []*keyValue, rev int64) (fx effects) {
+// granted notes a lease of this node.
+func (x *index) granted(id clientv3.LeaseID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	first := x.rev == 0
+	x.leases[id] = true
+}
+
+// reset takes in a list of everything as of revision rev. resumed says that the
+// watch goes on from there, otherwise from where it was.
+func (x *index) reset(kvs []*keyValue, rev int64, resumed bool) (fx effects) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	repaired := 0
+	if !resumed {
+		repaired = len(x.unseen) // since the last list, which was long ago
+	}
+	clear(x.unseen)
 	listed := make(map[string]struct{}, len(kvs))
 	var touched []string
-	repaired := 0
 	for _, kv := range kvs {
 		key := string(kv.Key)
 		listed[key] = struct{}{}
-		if id, changed := x.put(key, kv); changed {
-			touched = append(touched, id)
-			if !first && kv.ModRevision <= x.rev {
-				repaired++
-			}
+		id, changed := x.put(key, kv)
+		if !changed {
+			continue
+		}
+		touched = append(touched, id)
+		switch {
+		case kv.ModRevision <= x.seen:
+			repaired++
+		case !resumed:
+			x.unseen[key] = kv.ModRevision
 		}
 	}
 	missing := func(key string, known, since int64) bool {
 		_, ok := listed[key]
-		return known != 0 && !ok && since <= rev
+		if ok || known == 0 || since > rev {
+			return false
+		}
+		if !resumed {
+			x.unseen[key] = rev
+		}
+		return true
+	}
+	if resumed {
+		x.seen = max(x.seen, rev)
 	}
 	for id, e := range x.tasks {
 		taskGone := missing(x.keys.task(id), e.submission, e.taskRev)
@@ -119,24 +153,25 @@ func (x *index) reset(kvs []*keyValue, rev int64) (fx effects) {
 			x.dropTask(e, rev)
 		}
 		if ownerGone {
-			x.setOwner(e, "", 0, rev)
+			x.setOwner(e, "", 0, 0, rev)
 		}
-		if taskGone || ownerGone {
+		if taskGone || ownerGone || e.gone() {
 			touched = append(touched, id)
-			if rev <= x.rev {
-				repaired++
-			}
 		}
 	}
 	for _, id := range x.bySubmission(touched) {
-		x.settle(id, &fx, true)
+		x.settle(id, &fx)
 	}
-	if repaired > 0 {
-		x.repairs += repaired
-		x.log.Warn("list differs from watch", "repaired", repaired, "revision", rev)
-	}
-	x.rev = max(x.rev, rev)
+	x.repaired(repaired)
 	return fx
+}
+
+// repaired counts keys that a list has set right.
+func (x *index) repaired(n int) {
+	if n > 0 {
+		x.repairs += n
+		x.log.Warn("the watch has missed changes that a list has told", "keys", n)
+	}
 }
 
 // events takes in what the watch tells.
@@ -146,6 +181,9 @@ func (x *index) events(events []*clientv3.Event) (fx effects) {
 	touched := make([]string, 0, len(events))
 	for _, ev := range events {
 		key := string(ev.Kv.Key)
+		if ev.Kv.ModRevision <= x.unseen[key] {
+			delete(x.unseen, key)
+		}
 		var id string
 		var ok bool
 		if ev.Type == clientv3.EventTypeDelete {
@@ -156,12 +194,24 @@ func (x *index) events(events []*clientv3.Event) (fx effects) {
 		if ok {
 			touched = append(touched, id)
 		}
-		x.rev = max(x.rev, ev.Kv.ModRevision)
+		x.seen = max(x.seen, ev.Kv.ModRevision)
 	}
+	missed := 0
+	for _, key := range sortedKeys(x.unseen) {
+		if x.unseen[key] > x.seen {
+			continue
+		}
+		delete(x.unseen, key)
+		missed++
+		if id, _, ok := x.keys.parseTask(key); ok {
+			touched = append(touched, id)
+		}
+	}
+	x.repaired(missed)
 	// Only now: a transaction or the end of a lease changes several keys of
 	// one task at once.
 	for _, id := range touched {
-		x.settle(id, &fx, true)
+		x.settle(id, &fx)
 	}
 	return fx
 }
@@ -181,7 +231,7 @@ func (x *index) put(key string, kv *keyValue) (id string, changed bool) {
 		if kv.ModRevision <= e.ownerRev {
 			return id, false
 		}
-		x.setOwner(e, decodeOwner(kv.Value), kv.CreateRevision, kv.ModRevision)
+		x.setOwner(e, decodeOwner(kv.Value), clientv3.LeaseID(kv.Lease), kv.CreateRevision, kv.ModRevision)
 		return id, true
 	}
 	if kv.ModRevision <= e.taskRev {
@@ -203,7 +253,7 @@ func (x *index) del(key string, rev int64) (id string, ok bool) {
 		return "", false
 	}
 	if owner && rev >= e.ownerRev {
-		x.setOwner(e, "", 0, rev)
+		x.setOwner(e, "", 0, 0, rev)
 	} else if !owner && rev >= e.taskRev {
 		x.dropTask(e, rev)
 	}
@@ -215,7 +265,7 @@ func (x *index) dropTask(e *entry, rev int64) {
 	e.task, e.announced = nil, false
 }
 
-func (x *index) setOwner(e *entry, owner string, fence, rev int64) {
+func (x *index) setOwner(e *entry, owner string, lease clientv3.LeaseID, fence, rev int64) {
 	if e.fence != 0 {
 		if x.counts[e.owner]--; x.counts[e.owner] == 0 {
 			delete(x.counts, e.owner)
@@ -227,12 +277,12 @@ func (x *index) setOwner(e *entry, owner string, fence, rev int64) {
 	if fence != e.fence {
 		e.task, e.announced = nil, false
 	}
-	e.owner, e.fence, e.ownerRev = owner, fence, rev
+	e.owner, e.lease, e.fence, e.ownerRev = owner, lease, fence, rev
 }
 
-// settle draws the conclusions from a change of a task. Entries of nothing go
-// only on the watch's word: until it has caught up they keep older events out.
-func (x *index) settle(id string, fx *effects, watched bool) {
+// settle draws the conclusions from a change of a task. An entry of nothing stays
+// until the watch has caught up with it: it keeps older events out.
+func (x *index) settle(id string, fx *effects) {
 	e := x.tasks[id]
 	if h := x.claims[id]; h != nil && h.ending == 0 && (e == nil || e.submission != h.submission || e.fence != int64(h.claim.Fence)) {
 		x.stray(h)
@@ -241,7 +291,9 @@ func (x *index) settle(id string, fx *effects, watched bool) {
 	if e == nil {
 		return
 	}
-	if e.fence != 0 && e.owner == x.name && !e.claiming {
+	// Not those of an earlier Coordinator of this name: what it has left to its
+	// lease may still be running.
+	if e.fence != 0 && x.leases[e.lease] && !e.claiming {
 		own := claimID{task: id, fence: uint64(e.fence)}
 		h := x.claims[id]
 		_, stray := x.strays[own]
@@ -257,7 +309,7 @@ func (x *index) settle(id string, fx *effects, watched bool) {
 		case x.wake <- struct{}{}:
 		default:
 		}
-	case watched && e.submission == 0 && e.fence == 0 && !e.claiming:
+	case e.gone() && max(e.taskRev, e.ownerRev) <= x.seen:
 		delete(x.tasks, id)
 	}
 }
@@ -300,7 +352,7 @@ func (x *index) announceAll() {
 	var none effects
 	for _, id := range x.bySubmission(ids) {
 		x.tasks[id].announced = false
-		x.settle(id, &none, false)
+		x.settle(id, &none)
 	}
 }
 

@@ -95,6 +95,7 @@ func (c *Coordinator) join(ctx context.Context) (*session, error) {
 		return nil, fmt.Errorf("grant lease: %w", err)
 	}
 	c.granted = append(c.granted, grant.ID)
+	c.tasks.granted(grant.ID)
 	s := &session{id: grant.ID, margin: c.opts.Margin, doubt: make(chan struct{}, 1), own: slices.Clone(c.granted)}
 	s.ctx, s.cancel = context.WithCancelCause(c.ctx)
 	s.renew.Store(newRenewal(sent, grant.TTL))

@@ -3,10 +3,13 @@ package etcd_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/backend/etcd"
@@ -72,11 +75,66 @@ func (g *gate) next(n int, kind simetcd.Kind, fate simetcd.Gate) (left func() in
 	}
 }
 
+// relay is a connection whose watches a test can hold up, or make lose events as
+// etcd has done.
+type relay struct {
+	*simetcd.Client
+
+	mu   sync.Mutex
+	held chan struct{} // closed when it goes on; nil while it does
+	lose func(*clientv3.Event) bool
+}
+
+func (r *relay) holdWatch() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = make(chan struct{})
+}
+
+func (r *relay) resumeWatch() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.held)
+	r.held = nil
+}
+
+func (r *relay) loseEvents(lose func(*clientv3.Event) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lose = lose
+}
+
+func (r *relay) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	in, out := r.Client.Watch(ctx, key, opts...), make(chan clientv3.WatchResponse)
+	go func() {
+		defer close(out)
+		for resp := range in {
+			r.mu.Lock()
+			held, lose := r.held, r.lose
+			r.mu.Unlock()
+			if held != nil {
+				select {
+				case <-held:
+				case <-ctx.Done():
+				}
+			}
+			if lose != nil {
+				resp.Events = slices.DeleteFunc(slices.Clone(resp.Events), lose)
+			}
+			select {
+			case out <- resp:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out
+}
+
 // simNode is a node that has joined, and whose Watch runs.
 type simNode struct {
 	*etcd.Coordinator
 	t     *testing.T
-	conn  *simetcd.Client
+	conn  *relay
 	gate  *gate
 	lost  losses
 	tasks chan metafora.Task
@@ -93,7 +151,7 @@ func (s *sim) options(o etcd.Options) etcd.Options {
 func (s *sim) newNode(name string, o etcd.Options) *simNode {
 	s.t.Helper()
 	n := &simNode{t: s.t, gate: &gate{}, lost: make(losses, 1000), tasks: make(chan metafora.Task, 1000)}
-	n.conn = s.Client(name, n.gate.pass)
+	n.conn = &relay{Client: s.Client(name, n.gate.pass)}
 	var err error
 	if n.Coordinator, err = etcd.NewCoordinator(n.conn, name, s.options(o)); err != nil {
 		s.t.Fatal(err)

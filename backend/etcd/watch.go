@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -25,9 +26,9 @@ type feed struct {
 	c      *Coordinator
 	what   string // for logs and errors
 	prefix string
-	// listed takes in all keys as of a revision, changed what happened since.
-	// Both run in one goroutine.
-	listed  func(kvs []*keyValue, rev int64)
+	// listed takes in all keys as of a revision, from which the watch goes on
+	// if it is resumed; changed what happened since. Both run in one goroutine.
+	listed  func(kvs []*keyValue, rev int64, resumed bool)
 	changed func(events []*clientv3.Event)
 	rev     int64 // up to which the view is complete
 }
@@ -36,7 +37,7 @@ func (c *Coordinator) feeds() []*feed {
 	return []*feed{
 		{
 			c: c, what: "nodes", prefix: c.keys.nodes,
-			listed: func(kvs []*keyValue, rev int64) {
+			listed: func(kvs []*keyValue, rev int64, _ bool) {
 				c.inbox.listed(kvs)
 				if c.members.listed(kvs, rev) {
 					c.cc.ClusterChanged()
@@ -52,13 +53,13 @@ func (c *Coordinator) feeds() []*feed {
 		},
 		{
 			c: c, what: "commands", prefix: c.keys.commands,
-			listed:  func(kvs []*keyValue, rev int64) { c.discard(c.orders.listed(kvs, rev)) },
+			listed:  func(kvs []*keyValue, rev int64, _ bool) { c.discard(c.orders.listed(kvs, rev)) },
 			changed: func(events []*clientv3.Event) { c.discard(c.orders.events(events)) },
 		},
 		{
 			c: c, what: "tasks", prefix: c.keys.tasks,
-			listed: func(kvs []*keyValue, rev int64) {
-				c.carryOut(c.tasks.reset(kvs, rev), metafora.ErrNotOwner)
+			listed: func(kvs []*keyValue, rev int64, resumed bool) {
+				c.carryOut(c.tasks.reset(kvs, rev, resumed), metafora.ErrNotOwner)
 			},
 			changed: func(events []*clientv3.Event) {
 				c.carryOut(c.tasks.events(events), metafora.ErrNotOwner)
@@ -67,8 +68,8 @@ func (c *Coordinator) feeds() []*feed {
 	}
 }
 
-// list reads everything anew.
-func (f *feed) list(ctx context.Context) error {
+// list reads everything anew. resumed says that the watch begins after it.
+func (f *feed) list(ctx context.Context, resumed bool) error {
 	get := func(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
 		ctx, cancel := context.WithTimeout(ctx, f.c.opts.RequestTimeout)
 		defer cancel()
@@ -79,8 +80,10 @@ func (f *feed) list(ctx context.Context) error {
 		return fmt.Errorf("list %s: %w", f.what, err)
 	}
 	f.c.stats.lists.Add(1)
-	f.listed(kvs, rev)
-	f.rev = max(f.rev, rev)
+	f.listed(kvs, rev, resumed)
+	if resumed {
+		f.rev = max(f.rev, rev)
+	}
 	return nil
 }
 
@@ -92,11 +95,14 @@ func listPrefix(
 	prefix string,
 ) (kvs []*keyValue, rev int64, err error) {
 	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
-	limit := int64(firstPage)
+	limit, least := int64(firstPage), int64(0)
 	for {
 		resp, err := get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(rev), clientv3.WithLimit(limit))
 		if errors.Is(err, rpctypes.ErrCompacted) && rev != 0 {
-			kvs, rev, from = nil, 0, prefix
+			// The first page grows until it holds everything: no compaction
+			// comes in between then.
+			kvs, rev, from, least = nil, 0, prefix, min(max(limit, least)*10, math.MaxInt32)
+			limit = least
 			continue
 		}
 		if err != nil {
@@ -135,7 +141,7 @@ func (f *feed) follow() {
 		f.c.log.Info("watch ended", "of", f.what, "revision", f.rev, "error", err)
 		if errors.Is(err, rpctypes.ErrCompacted) {
 			f.c.stats.compactions.Add(1)
-			err = f.list(ctx)
+			err = f.list(ctx, true)
 		}
 		if err != nil {
 			failures++
@@ -167,13 +173,11 @@ func (f *feed) watch(ctx context.Context, alive func()) error {
 				f.rev = max(f.rev, resp.Events[len(resp.Events)-1].Kv.ModRevision)
 			}
 		case <-relist.C:
-			// The watch goes on from where it was: what it tells again, the
-			// list has told already, and revisions sort that out.
-			watched := f.rev
-			if err := f.list(ctx); err != nil {
+			// What the watch tells later, the list has told already, and
+			// revisions sort that out.
+			if err := f.list(ctx, false); err != nil && ctx.Err() == nil {
 				f.c.log.Warn("not listed again", "of", f.what, "error", err)
 			}
-			f.rev = watched
 			relist.Reset(f.c.opts.jitter(f.c.opts.RelistInterval))
 		}
 	}
