@@ -205,7 +205,7 @@ func TestPagesAddUpToTheList(t *testing.T) {
 		limit := rapid.IntRange(1, 5).Draw(rt, "limit")
 		params.Set("limit", fmt.Sprint(limit))
 		paged := []string{}
-		for {
+		for range len(all) + 1 {
 			ids, rest := listed(t, n, "/tasks?"+params.Encode())
 			if rest.Total != len(all) || len(ids) > limit {
 				rt.Fatalf("page %v of %+v, want %d of %d", ids, rest, limit, len(all))

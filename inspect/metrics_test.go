@@ -147,9 +147,33 @@ metafora_tasks{state="settling"} 0
 			t.Fatal("there is no lease")
 		}
 		synctest.Wait()
-		for _, want := range []string{`metafora_tasks_lost_total{cause="lease"} 2`, `metafora_node_frozen 1`} {
+		for _, want := range []string{`metafora_tasks_lost_total{cause="lease"} 2`, "metafora_node_frozen 1", "metafora_node_draining 0"} {
 			if got := samples(t, metrics, state); !strings.Contains(got, want) {
 				t.Errorf("after the lease was lost there is no %s in:\n%s", want, got)
+			}
+		}
+	})
+}
+
+// While the broker does not answer, tasks are neither running nor gone.
+func TestUnsettledTasksAreMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		broker := memory.NewBroker()
+		coord, client := broker.Coordinator("node-1"), broker.Client()
+		c := start(t, coord, metafora.SimpleHandler(func(context.Context, metafora.Task, <-chan struct{}) bool {
+			time.Sleep(time.Second)
+			return true
+		}), balance.All())
+		must(t, client.SubmitTasks(ctx, []metafora.Task{metafora.NewTask("a"), metafora.NewTask("b")}))
+		synctest.Wait()
+		broker.Pause("node-1")
+		time.Sleep(1500 * time.Millisecond)
+		got := samples(t, inspect.NewCollector(c, bare{coord}))
+		broker.Heal("node-1")
+		for _, want := range []string{`{state="settling"} 2`, `{state="running"} 0`, `{state="claiming"} 0`} {
+			if !strings.Contains(got, want) {
+				t.Errorf("there is no %s in:\n%s", want, got)
 			}
 		}
 	})

@@ -230,6 +230,14 @@ func TestPagesOfThePage(t *testing.T) {
 	}
 }
 
+// The second page of running tasks still shows which ones are deferred.
+func TestPagesOfThePageKeepTheDeferredTasks(t *testing.T) {
+	n := &fakeNode{ignores: []metafora.Deferred{{ID: "early", Reason: metafora.DeferredByError}}}
+	if p := getPage(t, n, "/?after=late"); !strings.Contains(p.text, "early") {
+		t.Errorf("the page lacks a deferred task: %s", p.text)
+	}
+}
+
 func mustQuery(t *testing.T, target string) url.Values {
 	t.Helper()
 	u, err := url.Parse(target)
