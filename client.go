@@ -13,7 +13,8 @@ type Client interface {
 	// returned nil the task runs until it is done or deleted. ErrTaskExists:
 	// a task of this ID is there; ErrInvalidID, ErrTooLarge: t cannot be stored;
 	// ErrUncertain: the broker did not answer in time, and the task was not
-	// there when read back, which leaves open whether it has run already.
+	// there when read back, which leaves open whether it has run already, or
+	// comes yet. With both, another submission was there when read back.
 	SubmitTask(ctx context.Context, t Task) error
 
 	// SubmitTasks submits many tasks in few broker writes. Each task succeeds

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/google/uuid"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/metafora-go/metafora"
@@ -41,7 +40,10 @@ func NewClient(conn Conn, o Options) (*Client, error) {
 }
 
 // nonce marks a value, so that reading it back tells whose it is.
-func (c *Client) nonce() string { return uuid.NewString() }
+func (c *Client) nonce() string {
+	const mantissa = 1 << 53
+	return fmt.Sprintf("%014x%014x", uint64(c.opts.Rand()*mantissa), uint64(c.opts.Rand()*mantissa))
+}
 
 // write is a value that is to be written once.
 type write struct {
@@ -74,7 +76,8 @@ func (c *Client) write(ctx context.Context, w write) error {
 		return nil
 	}
 	if err == nil && len(resp.Kvs) > 0 && errors.Is(w.refused, metafora.ErrTaskExists) {
-		return w.refused
+		// Should that one go soon, w may still be on its way.
+		return fmt.Errorf("%w: %w: %w", w.refused, metafora.ErrUncertain, out.err)
 	}
 	return fmt.Errorf("%w: %w", metafora.ErrUncertain, out.err)
 }

@@ -197,6 +197,11 @@ func (c *Coordinator) keepAlive(s *session) error {
 		case <-s.ctx.Done():
 		}
 		timer.Stop()
+		select {
+		case <-s.doubt: // came along with the timer; one renewal serves both
+			next, registered = time.Now(), false
+		default:
+		}
 		switch {
 		case s.ctx.Err() != nil:
 			return context.Cause(s.ctx)

@@ -55,8 +55,9 @@ type Options struct {
 	Labels map[string]string
 	// Logger receives logs; default none.
 	Logger hclog.Logger
-	// Rand spreads retries and re-lists, in [0, 1), and must be safe for
-	// concurrent use; default math/rand/v2.Float64.
+	// Rand returns random numbers in [0, 1), of 53 bits, and must be safe for
+	// concurrent use; default math/rand/v2.Float64. It spreads retries and
+	// re-lists, and tells a Client's writes from those of other Clients.
 	Rand func() float64
 }
 

@@ -1,0 +1,70 @@
+package simtest
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/statemachine"
+)
+
+// broker is a backend under simulation. The root goroutine calls all methods but
+// gate and watch, which are a node's.
+type broker interface {
+	// join makes the Coordinator of a new process.
+	join(inc *incarnation) coordinator
+	// gate stops a call of a node where the backend itself does not.
+	gate(ctx context.Context, inc *incarnation, verb, id string) error
+	// watch is Coordinator.Watch, announcement by announcement where the
+	// backend has no gates for them.
+	watch(ctx context.Context, p *probe, tasks chan<- metafora.Task) error
+
+	// admin is a client whose calls take effect at once, user one whose calls
+	// meet faults.
+	admin() Client
+	user() Client
+
+	// changes yields what has changed since it was called last, the changes
+	// of each revision together.
+	changes() iter.Seq[[]change]
+	// deliveries returns the news that can be delivered to nodes now.
+	deliveries() []delivery
+	// streams returns all streams of news.
+	streams() []delivery
+	// due fires when there is something new to deliver or to expire.
+	due() <-chan time.Time
+
+	// overdue returns the leases that have expired, expire ends one of them.
+	overdue() []int64
+	expire(lease int64)
+	expireOverdue() bool
+	// leaseEnd returns when a lease ends unless it is renewed.
+	leaseEnd(lease int64) (time.Time, bool)
+
+	revoke(node string) bool
+	deleteOwner(id string) bool
+	compact()
+
+	cut(inc *incarnation)
+	paused(inc *incarnation)
+	healed(inc *incarnation)
+	crashed(inc *incarnation)
+	close()
+}
+
+// Client is what the Clients of both backends are.
+type Client interface {
+	metafora.Client
+	statemachine.Commander
+}
+
+// delivery is news on its way to a node.
+type delivery struct {
+	node    string
+	what    string
+	watch   interface{ Peek() string }
+	deliver func(revisions int)
+	// These are nil where the backend has no streams that could fail.
+	breakStream, closeStream func()
+}

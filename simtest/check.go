@@ -1,0 +1,249 @@
+package simtest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// checkChanges holds the changes of one revision against the invariants, before
+// the ledger takes them in.
+func (s *Sim) checkChanges(changes []change) {
+	for _, c := range changes {
+		if c.kind == atNode || c.kind == atNodeCommand || c.kind == elsewhere {
+			continue
+		}
+		r := s.ledger.task(c.id)
+		switch {
+		case c.kind == atTask && c.kv != nil:
+			s.checkSubmitted(c, r)
+		case c.kind == atTask:
+			s.checkTaskGone(c, r)
+		case c.kind == atOwner && c.kv != nil:
+			s.checkClaimed(c, r)
+		case c.kind == atOwner:
+			s.checkDisowned(c, r, changes)
+		case c.kind == atState && c.kv != nil:
+			s.checkStored(c, r)
+		case c.kind == atTaskCommand && c.kv == nil && s.actor.inc != nil:
+			if !s.holds(s.actor.inc, r) {
+				s.violate(handsOff, "%s removes the command of %s, which %s owns", s.actor.inc, c.id, r.holder())
+			}
+		}
+	}
+}
+
+func (r *record) holder() string {
+	if r.fence == 0 {
+		return "nobody"
+	}
+	return r.owner
+}
+
+// holds reports whether the current claim of a task is an incarnation's.
+func (s *Sim) holds(inc *incarnation, r *record) bool {
+	return r.fence != 0 && s.leases[r.lease] == inc
+}
+
+func (s *Sim) checkSubmitted(c change, r *record) {
+	switch {
+	case s.actor.inc != nil:
+		s.violate(doneIsFinal, "%s brings the task %s back", s.actor.inc, c.id)
+	case r.submission != 0:
+		s.violate(noLoss, "a submission of %s replaces one that was there", c.id)
+	}
+	r.submitted = c.kv.CreateRevision
+}
+
+func (s *Sim) checkTaskGone(c change, r *record) {
+	inc := s.actor.inc
+	if inc == nil {
+		r.acked = 0
+		r.excuse(r.fence)
+		return
+	}
+	if !s.holds(inc, r) || !inc.asked(inc.done, c.id, r.fence) {
+		s.violate(noLoss, "%s removes the task %s, whose owner is %s, without being done with it", inc, c.id, r.holder())
+	}
+	r.acked = 0
+}
+
+func (s *Sim) checkClaimed(c change, r *record) {
+	inc := s.actor.inc
+	switch {
+	case r.fence != 0:
+		s.violate(oneOwner, "%s takes %s, which %s owns", ownerOf(c.kv), c.id, r.holder())
+	case r.submission == 0:
+		s.violate(doneIsFinal, "%s claims %s, which does not exist", ownerOf(c.kv), c.id)
+	case c.kv.CreateRevision <= r.lastFence:
+		s.violate(fencesGrow, "claim %d of %s follows claim %d", c.kv.CreateRevision, c.id, r.lastFence)
+	case inc == nil || s.leases[c.kv.Lease] != inc:
+		s.violate(handsOff, "%s claims %s on the lease %d, which is not its own", ownerOf(c.kv), c.id, c.kv.Lease)
+	}
+}
+
+func (s *Sim) checkDisowned(c change, r *record, all []change) {
+	switch s.actor.kind {
+	case byOperator:
+		r.excuse(r.fence)
+		s.history.happened(endClaim, c.id, uint64(r.fence))
+		return
+	case byExpiry:
+		s.history.happened(endClaim, c.id, uint64(r.fence))
+		return
+	}
+	inc := s.actor.inc
+	if inc == nil {
+		// A client may only take the owner away along with the task.
+		gone := slices.ContainsFunc(all, func(o change) bool { return o.kind == atTask && o.id == c.id && o.kv == nil })
+		if !gone {
+			s.violate(handsOff, "a client ends the claim of %s on %s", r.holder(), c.id)
+		}
+		r.excuse(r.fence)
+		return
+	}
+	if !s.holds(inc, r) {
+		s.violate(handsOff, "%s ends the claim of %s on %s", inc, r.holder(), c.id)
+	}
+	if run := s.runOf(inc, c.id, r.fence); run != nil && !run.returned {
+		s.violate(handsOff, "%s ends its claim %d on %s while its handler runs", inc, r.fence, c.id)
+	}
+}
+
+func (s *Sim) checkStored(c change, r *record) {
+	inc := s.actor.inc
+	if inc == nil || !s.holds(inc, r) || !inc.asked(inc.stored, c.id, r.fence) {
+		s.violate(freshState, "%s stores a state of %s, which %s owns by claim %d", s.actorName(), c.id, r.holder(), r.fence)
+	}
+}
+
+func (s *Sim) actorName() string {
+	if s.actor.inc != nil {
+		return s.actor.inc.String()
+	}
+	return "a client"
+}
+
+// check holds the whole cluster against the invariants, at rest.
+func (s *Sim) check() {
+	s.mu.Lock()
+	blamed := s.blamed
+	s.mu.Unlock()
+	if blamed != nil {
+		panic(blamed)
+	}
+	s.checkRuns()
+	s.checkLoss()
+	for _, inv := range s.invariants {
+		if err := inv.check(); err != nil {
+			s.violate(inv.name, "%v", err)
+		}
+	}
+	for _, n := range s.nodes {
+		if inc := n.inc; inc != nil {
+			inc.frozen = inc.consumer.Frozen() && !inc.thawing
+			inc.thawing = false
+		}
+	}
+}
+
+// checkRuns looks at the handlers that could do something right now.
+func (s *Sim) checkRuns() {
+	now := time.Now()
+	var live []*run
+	for _, r := range s.runs {
+		if !r.live() {
+			continue
+		}
+		live = append(live, r)
+		rec := s.ledger.task(r.claim.TaskID)
+		fence := int64(r.claim.Fence)
+		if rec.fence != fence {
+			if !rec.excused[fence] {
+				s.violate(inTime, "%s runs %s under claim %d, which has ended; the owner is %s by claim %d",
+					r.inc, r.claim.TaskID, fence, rec.holder(), rec.fence)
+			}
+			continue
+		}
+		if end, ok := s.broker.leaseEnd(rec.lease); ok && now.After(end.Add(-s.cfg.Margin)) {
+			s.violate(inTime, "%s runs %s although its lease ends in %v, which is less than the margin of %v",
+				r.inc, r.claim.TaskID, end.Sub(now), s.cfg.Margin)
+		}
+	}
+	for i, a := range live {
+		for _, b := range live[i+1:] {
+			if a.claim.TaskID == b.claim.TaskID && !s.excuses(a) && !s.excuses(b) {
+				s.violate(oneHandler, "%s and %s run %s", a.inc, b.inc, a.claim.TaskID)
+			}
+		}
+	}
+}
+
+func (s *Sim) excuses(r *run) bool {
+	return s.ledger.task(r.claim.TaskID).excused[int64(r.claim.Fence)]
+}
+
+func (s *Sim) checkLoss() {
+	for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
+		r := s.ledger.tasks[id]
+		if r.acked != 0 && r.submission != r.acked {
+			s.violate(noLoss, "%s was submitted as %d and is neither done nor deleted, but the broker has %d", id, r.acked, r.submission)
+		}
+	}
+}
+
+// checkIndex compares what each node knows with what the broker holds.
+func (s *Sim) checkIndex() {
+	counts := make(map[string]int)
+	for _, r := range s.ledger.tasks {
+		if r.fence != 0 {
+			counts[r.owner]++
+		}
+	}
+	for _, n := range s.nodes {
+		if n.inc == nil || n.inc.left() {
+			continue
+		}
+		coord := n.inc.coord
+		var known []string
+		for _, m := range coord.Nodes() {
+			known = append(known, m.Name)
+			if got := coord.NodeTaskCount(m.Name); got != counts[m.Name] {
+				s.violate(indexIsTrue, "%s counts %d tasks of %s, the broker has %d", n.name, got, m.Name, counts[m.Name])
+			}
+		}
+		if want := slices.Sorted(maps.Keys(s.ledger.nodes)); !slices.Equal(known, want) {
+			s.violate(indexIsTrue, "%s knows the nodes %s, the broker has %s", n.name, strings.Join(known, ", "), strings.Join(want, ", "))
+		}
+		for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
+			r := s.ledger.tasks[id]
+			if got, want := coord.Claimable(id), r.submission != 0 && r.fence == 0; got != want {
+				s.violate(indexIsTrue, "%s says that %s is claimable: %t, but it is %t", n.name, id, got, want)
+			}
+		}
+	}
+}
+
+// unbalanced tells which node has too many tasks, "" if none has.
+func (s *Sim) unbalanced() string {
+	if !s.cfg.evens {
+		return ""
+	}
+	counts := make(map[string]int)
+	total := 0
+	for _, r := range s.ledger.tasks {
+		if r.fence != 0 {
+			counts[r.owner]++
+			total++
+		}
+	}
+	fair := (total + len(s.nodes) - 1) / len(s.nodes)
+	for _, n := range s.nodes {
+		if got := counts[n.name]; got > fair+1 {
+			return fmt.Sprintf("%s has %d of %d tasks, of which each of %d nodes should have about %d", n.name, got, total, len(s.nodes), fair)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,59 @@
+package simtest
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// seeded draws from a seed, without rapid.
+type seeded struct{ rng *rand.Rand }
+
+func (s seeded) pick(n int, _ string) int { return s.rng.IntN(n) }
+func (s seeded) step(f func())            { f() }
+
+func newSeeded(seed uint64) seeded { return seeded{rand.New(rand.NewPCG(seed, 0))} }
+
+// play runs one schedule and returns its timeline.
+func play(t *testing.T, cfg Config, seed uint64) (timeline string) {
+	t.Helper()
+	full, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, report := simulate(t, full, newSeeded(seed), func(s *Sim) {
+		s.Explore()
+		s.Settle()
+		timeline = s.report()
+	})
+	if v != nil {
+		t.Errorf("seed %d: %v\n%s", seed, v, report)
+		return report
+	}
+	return timeline
+}
+
+func TestSameDrawsSameRun(t *testing.T) {
+	const seeds = 200
+	for seed := range uint64(seeds) {
+		first, second := play(t, Config{}, seed), play(t, Config{}, seed)
+		if t.Failed() {
+			return
+		}
+		if first != second {
+			t.Fatalf("seed %d:\n%s", seed, difference(first, second))
+		}
+	}
+}
+
+// difference shows where two timelines part.
+func difference(a, b string) string {
+	as, bs := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range min(len(as), len(bs)) {
+		if as[i] != bs[i] {
+			from := max(0, i-15)
+			return strings.Join(as[from:min(len(as), i+5)], "\n") + "\n--- or ---\n" + strings.Join(bs[i:min(len(bs), i+5)], "\n")
+		}
+	}
+	return "one is longer"
+}

@@ -1,0 +1,235 @@
+package simtest
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"math/rand/v2"
+	"net/url"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/etcd"
+	"github.com/metafora-go/metafora/simtest/simetcd"
+)
+
+// etcdBroker runs package backend/etcd, unmodified, on a simulated etcd.
+type etcdBroker struct {
+	sim       *Sim
+	server    *simetcd.Server
+	seen      int64 // revision up to which changes were yielded
+	clients   map[*incarnation]*simetcd.Client
+	adminConn *simetcd.Client
+	userConn  *simetcd.Client
+	adminCli  *etcd.Client
+	userCli   *etcd.Client
+	never     chan time.Time
+}
+
+func newEtcdBroker(s *Sim) *etcdBroker {
+	b := &etcdBroker{
+		sim:     s,
+		server:  simetcd.NewServer(simetcd.Manual(), simetcd.MinTTL(1)),
+		seen:    1,
+		clients: make(map[*incarnation]*simetcd.Client),
+		never:   make(chan time.Time),
+	}
+	b.adminConn = b.server.Client("admin", nil)
+	b.userConn = b.server.Client("client", func(ctx context.Context, c *simetcd.Call) error {
+		return s.wait(ctx, c.Closed(), &pending{call: c})
+	})
+	b.adminCli = b.newClient(b.adminConn, 1)
+	b.userCli = b.newClient(b.userConn, 2)
+	return b
+}
+
+func (b *etcdBroker) newClient(conn *simetcd.Client, seed uint64) *etcd.Client {
+	var mu sync.Mutex
+	rng := rand.New(rand.NewPCG(seed, 0))
+	c, err := etcd.NewClient(conn, etcd.Options{Namespace: namespace, Rand: func() float64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return rng.Float64()
+	}})
+	if err != nil {
+		b.sim.Fatalf("%v", err)
+	}
+	return c
+}
+
+func (b *etcdBroker) join(inc *incarnation) coordinator {
+	conn := b.server.Client(inc.node.name, func(ctx context.Context, c *simetcd.Call) error {
+		return b.sim.wait(ctx, c.Closed(), &pending{inc: inc, call: c})
+	})
+	b.clients[inc] = conn
+	coord, err := etcd.NewCoordinator(conn, inc.node.name, etcd.Options{
+		Namespace: namespace,
+		TTL:       b.sim.cfg.TTL,
+		Margin:    b.sim.cfg.Margin,
+		NameWait:  4 * b.sim.cfg.TTL,
+		Rand:      inc.random,
+	})
+	if err != nil {
+		b.sim.Fatalf("node %s: %v", inc.node.name, err)
+	}
+	return coord
+}
+
+// gate only orders calls: what may fail are the requests that follow from them.
+func (b *etcdBroker) gate(ctx context.Context, inc *incarnation, verb, id string) error {
+	return b.sim.wait(ctx, nil, newLocal(inc, verb, id))
+}
+
+func (b *etcdBroker) watch(ctx context.Context, p *probe, tasks chan<- metafora.Task) error {
+	return p.returned(p.coordinator.Watch(ctx, tasks))
+}
+
+func (b *etcdBroker) admin() Client { return b.adminCli }
+func (b *etcdBroker) user() Client  { return b.userCli }
+
+func (b *etcdBroker) changes() iter.Seq[[]change] {
+	return func(yield func([]change) bool) {
+		if b.server.Revision() == b.seen {
+			return
+		}
+		events := b.server.History(b.seen)
+		for len(events) > 0 {
+			rev := events[0].Kv.ModRevision
+			var group []change
+			for len(events) > 0 && events[0].Kv.ModRevision == rev {
+				group = append(group, newChange(events[0]))
+				events = events[1:]
+			}
+			b.seen = rev
+			if !yield(group) {
+				return
+			}
+		}
+	}
+}
+
+func ownerOf(kv *mvccpb.KeyValue) string {
+	var rec struct {
+		Node string `json:"node"`
+	}
+	_ = json.Unmarshal(kv.Value, &rec)
+	return rec.Node
+}
+
+func (b *etcdBroker) deliveries() []delivery {
+	return b.news(func(w *simetcd.Watch, inc *incarnation) bool {
+		return !inc.paused && !inc.cut && !inc.node.deaf && w.Pending() > 0
+	})
+}
+
+func (b *etcdBroker) streams() []delivery {
+	return b.news(func(*simetcd.Watch, *incarnation) bool { return true })
+}
+
+func (b *etcdBroker) news(wanted func(*simetcd.Watch, *incarnation) bool) []delivery {
+	var list []delivery
+	for _, w := range b.server.Watches() {
+		inc := b.sim.node(w.Node()).inc
+		if !inc.dead && wanted(w, inc) {
+			list = append(list, delivery{
+				node: w.Node(), watch: w, what: area(w.Request().Key),
+				deliver:     func(n int) { w.Deliver(n) },
+				breakStream: w.Break, closeStream: w.Close,
+			})
+		}
+	}
+	return list
+}
+
+func (b *etcdBroker) due() <-chan time.Time { return b.never }
+
+func (b *etcdBroker) overdue() []int64 {
+	var ids []int64
+	for _, id := range b.server.Overdue() {
+		ids = append(ids, int64(id))
+	}
+	return ids
+}
+
+func (b *etcdBroker) expire(lease int64) {
+	b.sim.actor = actor{kind: byExpiry}
+	b.server.Expire(clientv3.LeaseID(lease))
+	b.sim.observe()
+	b.sim.actor = actor{}
+}
+
+func (b *etcdBroker) expireOverdue() bool {
+	ids := b.server.Overdue()
+	for _, id := range ids {
+		b.sim.log("", nil, "lease expires: "+b.sim.leaseName(int64(id)))
+		b.expire(int64(id))
+	}
+	return len(ids) > 0
+}
+
+func (b *etcdBroker) leaseEnd(lease int64) (time.Time, bool) {
+	l, ok := b.server.Lease(clientv3.LeaseID(lease))
+	return l.Deadline, ok
+}
+
+func (b *etcdBroker) revoke(node string) bool {
+	lease, ok := b.sim.ledger.nodes[node]
+	if !ok {
+		return false
+	}
+	ok = b.server.Expire(clientv3.LeaseID(lease))
+	b.sim.observe()
+	return ok
+}
+
+func (b *etcdBroker) deleteOwner(id string) bool {
+	if b.sim.ledger.task(id).fence == 0 {
+		return false
+	}
+	key := namespace + "/tasks/" + url.PathEscape(id) + "/owner"
+	_, err := b.adminConn.Delete(context.Background(), key)
+	b.sim.observe()
+	return err == nil
+}
+
+func (b *etcdBroker) compact() {
+	_ = b.server.Compact(b.server.Revision())
+}
+
+func (b *etcdBroker) cut(*incarnation)    {}
+func (b *etcdBroker) paused(*incarnation) {}
+
+// healed breaks the streams of the watches, as a network that was away for a
+// while does.
+func (b *etcdBroker) healed(inc *incarnation) {
+	for _, w := range b.server.Watches() {
+		if w.Node() == inc.node.name {
+			w.Break()
+		}
+	}
+}
+
+func (b *etcdBroker) crashed(inc *incarnation) { _ = b.clients[inc].Close() }
+func (b *etcdBroker) close()                   { b.server.Close() }
+
+// granted notes whose a lease is that a request has got.
+func (s *Sim) granted(p *pending) {
+	if p.inc == nil || p.call == nil || p.call.Kind() != simetcd.KindGrant {
+		return
+	}
+	if resp, _ := p.call.Result(); resp != nil {
+		s.leases[resp.(*pb.LeaseGrantResponse).ID] = p.inc
+	}
+}
+
+func (s *Sim) leaseName(id int64) string {
+	if inc := s.leases[id]; inc != nil {
+		return inc.String()
+	}
+	return "nobody's"
+}

@@ -1,0 +1,412 @@
+package simtest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/statemachine"
+)
+
+// action is one kind of thing that can happen next.
+type action struct {
+	name   string
+	weight int
+	fault  Fault // "" for what belongs to a healthy cluster
+	// try makes it happen. It reports false if it is impossible now.
+	try func(s *Sim) bool
+}
+
+// actions are what a step is drawn from. The first is the plainest: all that is
+// under way arrives. Whatever has no place here cannot happen in a simulation.
+func actions() []action {
+	return []action{
+		{"flow", 1, "", (*Sim).stepFlow},
+		{"request", 20, "", (*Sim).stepRequest},
+		{"news", 14, "", (*Sim).stepNews},
+		{"time", 6, "", (*Sim).stepTime},
+		{"client", 7, "", (*Sim).stepClient},
+		{"handler", 4, "", (*Sim).stepHandler},
+		{"expiry", 2, "", (*Sim).stepExpiry},
+		{"failed call", 3, FailedCalls, (*Sim).stepFail},
+		{"lost reply", 4, LostReplies, (*Sim).stepLose},
+		{"delayed call", 3, LateCalls, (*Sim).stepDelay},
+		{"late call", 3, LateCalls, (*Sim).stepArrive},
+		{"broken watch", 2, BrokenWatches, (*Sim).stepBreakWatch},
+		{"compaction", 2, Compactions, (*Sim).stepCompact},
+		{"crash", 1, Crashes, (*Sim).stepCrash},
+		{"restart", 2, "", (*Sim).stepRestart},
+		{"partition", 1, Partitions, (*Sim).stepPartition},
+		{"pause", 1, Pauses, (*Sim).stepPause},
+		{"mend", 3, "", (*Sim).stepMend},
+		{"stall", 2, Stalls, (*Sim).stepStall},
+		{"revocation", 1, Revocations, (*Sim).stepRevoke},
+		{"shutdown", 1, Shutdowns, (*Sim).stepShutdown},
+	}
+}
+
+// deck has each action that may be drawn as often as its weight says.
+func deck(without []Fault) []action {
+	var d []action
+	for _, a := range actions() {
+		allowed := true
+		for _, f := range without {
+			allowed = allowed && a.fault != f
+		}
+		for range a.weight {
+			if allowed {
+				d = append(d, a)
+			}
+		}
+	}
+	return d
+}
+
+// Explore takes steps that are drawn: what is under way arrives in any order, or
+// late, or not at all, clients submit and delete and command, handlers are done,
+// nodes crash and come back, time passes. All invariants are checked after each.
+func (s *Sim) Explore() {
+	if len(s.deck) == 0 {
+		s.deck = deck(s.cfg.Without)
+	}
+	if !s.started {
+		s.Start()
+		if s.source.pick(4, "join in any order") == 0 {
+			s.Flow()
+		}
+	}
+	for range s.cfg.Steps {
+		more := true
+		s.source.step(func() {
+			// rapid draws small numbers and the largest more often.
+			if more = s.source.pick(256, "more")>>2 != 50; more {
+				s.step()
+			}
+		})
+		if !more {
+			return
+		}
+	}
+}
+
+// step makes one thing happen. Where the one that was drawn is impossible,
+// something under way arrives instead.
+func (s *Sim) step() {
+	s.timeline.step.Add(1)
+	a := s.deck[s.source.pick(len(s.deck), "action")]
+	if !a.try(s) && !s.stepRequest() && !s.stepNews() {
+		s.stepTime()
+	}
+}
+
+func (s *Sim) stepFlow() bool {
+	s.log("", nil, "all that is under way arrives")
+	s.flow(nil)
+	return true
+}
+
+// draw picks one of a list, nil of an empty one.
+func draw[E any](s *Sim, list []E, what string) (e E, ok bool) {
+	if len(list) == 0 {
+		return e, false
+	}
+	return list[s.source.pick(len(list), what)], true
+}
+
+func (s *Sim) stepRequest() bool {
+	p, ok := draw(s, s.ready(), "request")
+	if ok {
+		s.let(p)
+	}
+	return ok
+}
+
+func (s *Sim) stepNews() bool {
+	d, ok := draw(s, s.broker.deliveries(), "watch")
+	if ok {
+		s.deliver(d, 1+s.source.pick(3, "revisions"))
+	}
+	return ok
+}
+
+func (s *Sim) stepTime() bool {
+	durations := []time.Duration{100 * time.Millisecond, time.Second, s.cfg.TTL / 3, s.cfg.TTL, 3 * s.cfg.TTL}
+	d, _ := draw(s, durations, "time")
+	s.log("", nil, d.String()+" pass")
+	s.pass(d, nil)
+	return true
+}
+
+func (s *Sim) stepStall() bool {
+	durations := []time.Duration{100 * time.Millisecond, time.Second, s.cfg.TTL / 2, s.cfg.TTL + time.Second}
+	d, _ := draw(s, durations, "time")
+	s.Stall(d)
+	return true
+}
+
+func (s *Sim) stepExpiry() bool {
+	id, ok := draw(s, s.broker.overdue(), "lease")
+	if ok {
+		s.log("", nil, "lease expires: "+s.leaseName(id))
+		s.broker.expire(id)
+		s.settle()
+	}
+	return ok
+}
+
+// calls returns the requests to the broker that are under way.
+func (s *Sim) calls() []*pending {
+	var calls []*pending
+	for _, p := range s.ready() {
+		if p.call != nil {
+			calls = append(calls, p)
+		}
+	}
+	return calls
+}
+
+func (s *Sim) stepFail() bool {
+	p, ok := draw(s, s.calls(), "request")
+	if ok {
+		s.fail(p)
+	}
+	return ok
+}
+
+func (s *Sim) stepLose() bool {
+	p, ok := draw(s, s.calls(), "request")
+	if ok {
+		s.lose(p)
+	}
+	return ok
+}
+
+func (s *Sim) stepDelay() bool {
+	p, ok := draw(s, s.calls(), "request")
+	if ok {
+		s.delay(p)
+	}
+	return ok
+}
+
+func (s *Sim) stepArrive() bool {
+	p, ok := draw(s, s.latecomers(), "request")
+	if ok {
+		s.arrive(p)
+	}
+	return ok
+}
+
+func (s *Sim) stepBreakWatch() bool {
+	d, ok := draw(s, s.broker.streams(), "watch")
+	if !ok {
+		return false
+	}
+	if s.source.pick(2, "how") == 0 {
+		s.act(d.node+": watch of "+d.what+" breaks", d.breakStream)
+	} else {
+		s.act(d.node+": watch of "+d.what+" is closed", d.closeStream)
+	}
+	return true
+}
+
+func (s *Sim) stepCompact() bool {
+	s.Compact()
+	return true
+}
+
+// those returns the running processes of which something holds.
+func (s *Sim) those(holds func(*incarnation) bool) []*incarnation {
+	var list []*incarnation
+	for _, n := range s.nodes {
+		if n.inc != nil && !n.inc.left() && holds(n.inc) {
+			list = append(list, n.inc)
+		}
+	}
+	return list
+}
+
+func (s *Sim) stepCrash() bool {
+	inc, ok := draw(s, s.those(func(*incarnation) bool { return true }), "node")
+	if ok {
+		s.Crash(inc.node.name)
+	}
+	return ok
+}
+
+func (s *Sim) stepRestart() bool {
+	var down []*node
+	for _, n := range s.nodes {
+		if n.inc != nil && n.inc.left() {
+			down = append(down, n)
+		}
+	}
+	n, ok := draw(s, down, "node")
+	if ok {
+		s.checkEnd(n.inc)
+		s.Restart(n.name)
+	}
+	return ok
+}
+
+func (s *Sim) stepPartition() bool {
+	inc, ok := draw(s, s.those(func(i *incarnation) bool { return !i.cut }), "node")
+	if ok {
+		s.Partition(inc.node.name)
+	}
+	return ok
+}
+
+func (s *Sim) stepPause() bool {
+	inc, ok := draw(s, s.those(func(i *incarnation) bool { return !i.paused }), "node")
+	if ok {
+		s.Pause(inc.node.name)
+	}
+	return ok
+}
+
+// stepMend ends a partition or a pause.
+func (s *Sim) stepMend() bool {
+	inc, ok := draw(s, s.those(func(i *incarnation) bool { return i.cut || i.paused }), "node")
+	switch {
+	case !ok:
+	case inc.paused:
+		s.Resume(inc.node.name)
+	default:
+		s.Heal(inc.node.name)
+	}
+	return ok
+}
+
+func (s *Sim) stepRevoke() bool {
+	if s.source.pick(2, "what") == 0 {
+		n, _ := draw(s, s.nodes, "node")
+		return s.Revoke(n.name)
+	}
+	id, _ := draw(s, s.ids, "task")
+	return s.DeleteOwner(id)
+}
+
+func (s *Sim) stepShutdown() bool {
+	inc, ok := draw(s, s.those(func(i *incarnation) bool { return !i.paused }), "node")
+	if ok {
+		s.Shutdown(inc.node.name)
+	}
+	return ok
+}
+
+// stepHandler has a drawn handler return.
+func (s *Sim) stepHandler() bool {
+	var idle []*run
+	for _, r := range s.running() {
+		if len(r.verdict) == 0 && r.live() && s.handler == nil && s.stateful == nil {
+			idle = append(idle, r)
+		}
+	}
+	r, ok := draw(s, idle, "handler")
+	if !ok {
+		return false
+	}
+	done := s.source.pick(3, "done") != 1
+	s.act(fmt.Sprintf("%s returns %t on %s", r.claim.TaskID, done, r.inc), func() { r.verdict <- done })
+	return true
+}
+
+// maxClients is how many calls of clients are under way at most.
+const maxClients = 4
+
+// stepClient has a client ask for something. The call meets the same faults as
+// those of nodes.
+func (s *Sim) stepClient() bool {
+	if s.clients >= maxClients {
+		return false
+	}
+	kinds := 5
+	if s.stateful != nil {
+		kinds = 7
+	}
+	switch s.source.pick(kinds, "client") {
+	case 3:
+		s.drawDelete()
+	case 4:
+		s.drawCommand()
+	case 5, 6:
+		s.drawSend()
+	default:
+		s.drawSubmit()
+	}
+	return true
+}
+
+func (s *Sim) drawSubmit() {
+	id, _ := draw(s, s.ids, "task")
+	if s.ledger.task(id).submitting {
+		return
+	}
+	r := s.ledger.task(id)
+	r.submitting, r.submitted = true, 0
+	end := s.history.begin(nil, submitTask, id, 0)
+	s.ask("submit "+id, func(ctx context.Context, c Client) error { return c.SubmitTask(ctx, metafora.NewTask(id)) },
+		func(err error) {
+			end(err, 0)
+			r.submitting = false
+			if err == nil && r.submitted != 0 && r.submission == r.submitted {
+				r.acked = r.submitted
+			}
+		})
+}
+
+func (s *Sim) drawDelete() {
+	id, _ := draw(s, s.ids, "task")
+	end := s.history.begin(nil, deleteTask, id, 0)
+	s.ask("delete "+id, func(ctx context.Context, c Client) error { return c.DeleteTask(ctx, id) },
+		func(err error) { end(err, 0) })
+}
+
+func (s *Sim) drawCommand() {
+	n, _ := draw(s, s.nodes, "node")
+	id, _ := draw(s, s.ids, "task")
+	cmds := []metafora.Command{metafora.Balance(), metafora.StopTask(id), metafora.Freeze(), metafora.Unfreeze(), metafora.Drain()}
+	cmd, _ := draw(s, cmds, "command")
+	s.sent++
+	params := map[string]any{commandNumber: s.sent}
+	for k, v := range cmd.Parameters {
+		params[k] = v
+	}
+	cmd.Parameters = params
+	s.ask(cmd.Name+" for "+n.name, func(ctx context.Context, c Client) error { return c.SubmitCommand(ctx, n.name, cmd) }, nil)
+}
+
+func (s *Sim) drawSend() {
+	id, _ := draw(s, s.ids, "task")
+	msgs := []statemachine.Message{
+		statemachine.Pause(), statemachine.Run(), statemachine.Sleep(time.Now().Add(s.cfg.TTL)),
+		statemachine.Release(), statemachine.Checkpoint(), statemachine.Kill(),
+	}
+	m, _ := draw(s, msgs, "message")
+	s.ask(fmt.Sprintf("%v for %s", m.Code, id), func(ctx context.Context, c Client) error { return c.Send(ctx, id, m) }, nil)
+}
+
+// ask has a client call the broker, in the background.
+func (s *Sim) ask(what string, call func(context.Context, Client) error, answered func(error)) {
+	s.clients++
+	s.act("client: "+what, func() {
+		s.asks.Go(func() {
+			err := call(s.ctx, s.broker.user())
+			s.mu.Lock()
+			s.answers = append(s.answers, func() {
+				s.clients--
+				if answered != nil {
+					answered(err)
+				}
+			})
+			s.mu.Unlock()
+			text := "client: " + what + ": ok"
+			if err != nil {
+				text = "client: " + what + ": " + err.Error()
+			}
+			s.log("client", nil, text)
+		})
+	})
+}

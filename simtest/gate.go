@@ -1,0 +1,264 @@
+package simtest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing/synctest"
+
+	"github.com/metafora-go/metafora/simtest/simetcd"
+)
+
+// ErrCrashed is what the calls of a node return after it has crashed. Nobody who
+// matters sees it: the process that gets it is gone.
+var ErrCrashed = errors.New("simtest: node has crashed")
+
+// pending is something that a node or a client is about to do and that waits
+// until the scheduler lets it happen.
+type pending struct {
+	inc  *incarnation  // who does it; nil for a client
+	call *simetcd.Call // a request to etcd, or else
+	op   Op            // what it is, and
+	id   string        // of which task
+	key  string        // orders what waits at the same time
+	// local things happen within the node's process, whether or not the broker
+	// can be reached.
+	local   bool
+	verdict chan error // holds one
+	// lateSince is the step in which the caller gave up.
+	lateSince int64
+}
+
+// newLocal is something within a process. It comes before the requests of the
+// same node, so that these can be grouped.
+func newLocal(inc *incarnation, verb, id string) *pending {
+	return &pending{inc: inc, op: Op(verb), id: id, key: inc.node.name + "\x00\x00" + verb + " " + id, local: true}
+}
+
+func (p *pending) String() string {
+	if p.call != nil {
+		return describeCall(p.call)
+	}
+	return strings.TrimSpace(string(p.op) + " " + p.id)
+}
+
+// possible reports whether the network and the node let p happen now.
+func (p *pending) possible() bool {
+	return p.inc == nil || !p.inc.paused && (p.local || !p.inc.cut)
+}
+
+// wait stops the caller until the scheduler has decided about p.
+func (s *Sim) wait(ctx context.Context, closed <-chan struct{}, p *pending) error {
+	p.verdict = make(chan error, 1)
+	if err := s.enqueue(p); err != nil {
+		return err
+	}
+	select {
+	case err := <-p.verdict:
+		return err
+	case <-ctx.Done():
+		return s.giveUp(p, ctx.Err())
+	case <-closed:
+		return s.giveUp(p, simetcd.ErrClosing)
+	}
+}
+
+func (s *Sim) enqueue(p *pending) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.inc != nil && p.inc.dead {
+		if p.call != nil {
+			return simetcd.ErrClosing
+		}
+		return ErrCrashed
+	}
+	s.waiting = append(s.waiting, p)
+	select {
+	case s.arrived <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// giveUp is called when nobody wants to wait for p any more. A request is on its
+// way all the same, and may arrive. The caller goes on when the scheduler says so:
+// the timers of one instant fire in any order.
+func (s *Sim) giveUp(p *pending, err error) error {
+	s.mu.Lock()
+	if i := slices.Index(s.waiting, p); i >= 0 {
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+		s.givenUp = append(s.givenUp, p)
+	}
+	s.mu.Unlock()
+	if verdict := <-p.verdict; verdict != errGivenUp {
+		return verdict
+	}
+	return err
+}
+
+var errGivenUp = errors.New("simtest: the caller has given up")
+
+// dismiss lets those go on who have given up, one after the other. It reports
+// whether there were any.
+func (s *Sim) dismiss() bool {
+	s.mu.Lock()
+	gone := s.givenUp
+	s.givenUp = nil
+	for _, p := range gone {
+		s.keepLate(p)
+	}
+	s.mu.Unlock()
+	slices.SortFunc(gone, func(a, b *pending) int { return strings.Compare(a.sortKey(), b.sortKey()) })
+	for _, p := range gone {
+		p.verdict <- errGivenUp
+		synctest.Wait()
+	}
+	return len(gone) > 0
+}
+
+// maxLate bounds how many requests are under way without a caller.
+const maxLate = 8
+
+func (s *Sim) keepLate(p *pending) {
+	if p.call != nil && !p.call.Applied() && changesSomething(p.call) {
+		p.lateSince = s.timeline.step.Load()
+		s.late = append(s.late, p)
+	}
+}
+
+// latecomers returns the requests whose callers have given up, the oldest first.
+func (s *Sim) latecomers() []*pending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slices.SortFunc(s.late, func(a, b *pending) int {
+		return cmp.Or(cmp.Compare(a.lateSince, b.lateSince), strings.Compare(a.sortKey(), b.sortKey()))
+	})
+	if over := len(s.late) - maxLate; over > 0 {
+		s.late = slices.Delete(s.late, 0, over)
+	}
+	return s.late
+}
+
+// ready returns what can happen now, in an order that does not depend on which
+// goroutine came first.
+func (s *Sim) ready() []*pending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := s.readyBuf[:0]
+	for _, p := range s.waiting {
+		if p.possible() && !slices.Contains(s.held, p) {
+			list = append(list, p)
+		}
+	}
+	if len(list) > 1 {
+		slices.SortStableFunc(list, func(a, b *pending) int { return strings.Compare(a.sortKey(), b.sortKey()) })
+	}
+	if s.hold != nil {
+		list = slices.DeleteFunc(list, s.hold)
+	}
+	s.readyBuf = list
+	return list
+}
+
+func (p *pending) sortKey() string {
+	if p.key == "" {
+		p.key = p.call.Key()
+	}
+	return p.key
+}
+
+// take removes p from what waits.
+func (s *Sim) take(p *pending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = slices.DeleteFunc(s.waiting, func(q *pending) bool { return q == p })
+}
+
+// apply lets a request take effect at the broker, on behalf of who sent it.
+func (s *Sim) apply(p *pending) {
+	if p.call == nil {
+		return
+	}
+	s.actor = actor{kind: byCall, inc: p.inc}
+	if p.call.Kind() == simetcd.KindKeepAlive {
+		s.actor.kind = byExpiry // a lease that is overdue ends when it is renewed
+	}
+	p.call.Apply()
+	s.granted(p)
+	s.observe()
+	s.actor = actor{}
+}
+
+// let lets p happen.
+func (s *Sim) let(p *pending) {
+	s.take(p)
+	if !s.flowing || !p.routine() {
+		s.log(p.node(), p, "")
+	}
+	s.apply(p)
+	p.verdict <- nil
+	s.settle()
+}
+
+// fail makes a request fail before it had any effect.
+func (s *Sim) fail(p *pending) {
+	s.take(p)
+	s.log(p.node(), p, "fails")
+	p.verdict <- simetcd.ErrUnavailable
+	s.settle()
+}
+
+// lose lets a request take effect and loses the reply.
+func (s *Sim) lose(p *pending) {
+	s.take(p)
+	s.log(p.node(), p, "reply lost")
+	s.apply(p)
+	p.verdict <- simetcd.ErrUnavailable
+	s.settle()
+}
+
+// delay makes a request fail for its caller, while it is still on its way.
+func (s *Sim) delay(p *pending) {
+	s.take(p)
+	s.mu.Lock()
+	s.keepLate(p)
+	s.mu.Unlock()
+	s.log(p.node(), p, "caller gives up, still on its way")
+	p.verdict <- simetcd.ErrUnavailable
+	s.settle()
+}
+
+// arrive lets a request take effect whose caller has given up.
+func (s *Sim) arrive(p *pending) {
+	s.mu.Lock()
+	s.late = slices.DeleteFunc(s.late, func(q *pending) bool { return q == p })
+	s.mu.Unlock()
+	s.log(p.node(), p, "arrives late")
+	s.apply(p)
+	s.settle()
+}
+
+// routine reports whether p is what nodes do all the time, and is not worth a line
+// when nothing is wrong with it.
+func (p *pending) routine() bool {
+	if p.call == nil {
+		return true
+	}
+	switch p.call.Kind() {
+	case simetcd.KindKeepAlive, simetcd.KindGet, simetcd.KindWatch, simetcd.KindGrant:
+		return true
+	}
+	return false
+}
+
+func (p *pending) node() string {
+	switch {
+	case p.inc != nil:
+		return p.inc.node.name
+	case p.call != nil:
+		return p.call.Node()
+	}
+	return ""
+}

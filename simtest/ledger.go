@@ -1,0 +1,127 @@
+package simtest
+
+import (
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// ledger is the truth: what the broker holds, followed change by change, and
+// what was promised to clients.
+type ledger struct {
+	tasks map[string]*record
+	nodes map[string]int64 // the lease of each live node
+}
+
+// record is one task ID's part of the ledger.
+type record struct {
+	submission int64 // 0 when there is no such task
+	owner      string
+	lease      int64
+	fence      int64 // 0 when it has no owner
+	lastFence  int64 // the largest there was
+	state      int64 // revision of the stored state, 0 without one
+	command    int64 // revision of the pending command, 0 without one
+
+	// acked is the submission that a client knows to be in, until a client
+	// deletes the task or a node is done with it.
+	acked int64
+	// submitting is set while a client's submission is under way, submitted is
+	// what it has come to at the broker.
+	submitting bool
+	submitted  int64
+	// removed are commands that were handled or replaced, by the revision at
+	// which they went.
+	removed map[int64]int64
+	// excused are fences of claims that ended without the node's doing and
+	// before their lease did: their handlers cannot know at once.
+	excused map[int64]bool
+}
+
+func newLedger() *ledger {
+	return &ledger{tasks: make(map[string]*record), nodes: make(map[string]int64)}
+}
+
+func (l *ledger) task(id string) *record {
+	r := l.tasks[id]
+	if r == nil {
+		r = &record{}
+		l.tasks[id] = r
+	}
+	return r
+}
+
+// actor is who causes the changes that are being observed.
+type actor struct {
+	kind actorKind
+	inc  *incarnation // byCall of a node
+}
+
+type actorKind int
+
+const (
+	byNobody   actorKind = iota
+	byCall               // a request of a node, or of a client where there is no node
+	byExpiry             // the broker, because a lease has expired
+	byOperator           // somebody from outside: a lease revoked, a key deleted
+)
+
+// change is a change of one key.
+type change struct {
+	place
+	rev  int64
+	kv   *mvccpb.KeyValue // what was put, nil for a delete
+	prev *mvccpb.KeyValue // what was there before, nil for nothing
+}
+
+func newChange(ev *clientv3.Event) change {
+	c := change{place: placeOf(ev.Kv.Key), rev: ev.Kv.ModRevision, prev: ev.PrevKv}
+	if ev.Type == clientv3.EventTypePut {
+		c.kv = ev.Kv
+	}
+	return c
+}
+
+// enter takes in the changes of one revision.
+func (l *ledger) enter(changes []change) {
+	for _, c := range changes {
+		switch c.kind {
+		case atNode:
+			delete(l.nodes, c.id)
+			if c.kv != nil {
+				l.nodes[c.id] = c.kv.Lease
+			}
+			continue
+		case atNodeCommand, elsewhere:
+			continue
+		}
+		r := l.task(c.id)
+		switch {
+		case c.kind == atTask && c.kv != nil:
+			r.submission = c.kv.CreateRevision
+		case c.kind == atTask:
+			r.submission = 0
+		case c.kind == atOwner && c.kv != nil:
+			r.owner, r.lease, r.fence = ownerOf(c.kv), c.kv.Lease, c.kv.CreateRevision
+			r.lastFence = max(r.lastFence, r.fence)
+		case c.kind == atOwner:
+			r.owner, r.lease, r.fence = "", 0, 0
+		case c.kind == atState:
+			r.state = c.kv.GetModRevision()
+		case c.kind == atTaskCommand:
+			if r.command != 0 {
+				if r.removed == nil {
+					r.removed = make(map[int64]int64)
+				}
+				r.removed[r.command] = c.rev
+			}
+			r.command = c.kv.GetModRevision()
+		}
+	}
+}
+
+func (r *record) excuse(fence int64) {
+	if r.excused == nil {
+		r.excused = make(map[int64]bool)
+	}
+	r.excused[fence] = true
+}

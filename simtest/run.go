@@ -1,0 +1,108 @@
+package simtest
+
+import (
+	"errors"
+	"flag"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+var durationFlag = flag.Duration("simtest.duration", 0, "simtest: try schedules for this long, in place of a number of them")
+
+// taking turns: a schedule has the process for itself.
+var turn sync.Mutex
+
+// Run tries schedules: it calls f for each, in a bubble of fake time, with a Sim
+// whose faults are drawn by rapid. A nil f is [Sim.Explore] and then [Sim.Settle].
+//
+// A schedule that breaks an invariant is shrunk to a short one and shown as a
+// timeline. It is kept in a file below testdata/rapid, which is tried first by
+// all later runs, until somebody deletes it.
+//
+// Run holds GOMAXPROCS at one while a schedule runs, so that its goroutines take
+// turns, and runs one schedule at a time even where tests are parallel.
+func Run(t *testing.T, cfg Config, f func(*Sim)) {
+	t.Helper()
+	full, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f == nil {
+		f = func(s *Sim) {
+			s.Explore()
+			s.Settle()
+		}
+	}
+	p := &property{t: t, cfg: full, f: f, ints: newGenerators()}
+	began := time.Now()
+	for !p.enough(began) {
+		// It tries as many as -rapid.checks says, each time with a new seed.
+		rapid.Check(t, p.check)
+	}
+}
+
+// property is what rapid tries to falsify.
+type property struct {
+	t     *testing.T
+	cfg   Config
+	f     func(*Sim)
+	ints  *generators
+	tried int
+	// first is the invariant that was broken first. Schedules that break
+	// another one are no shorter examples of it.
+	first string
+}
+
+func (p *property) enough(began time.Time) bool {
+	if *durationFlag > 0 {
+		return time.Since(began) >= *durationFlag
+	}
+	return p.tried >= p.cfg.Schedules
+}
+
+func (p *property) check(rt *rapid.T) {
+	p.tried++
+	v, report := simulate(p.t, p.cfg, &drawn{t: rt, ints: p.ints}, p.f)
+	if v == nil || p.first != "" && v.invariant != p.first {
+		return
+	}
+	p.first = v.invariant
+	rt.Logf("%s\n%s", v.details, report)
+	rt.Fatalf("%s", v.invariant)
+}
+
+// simulate runs one schedule in a bubble of its own. A panic that is no violation
+// goes on.
+func simulate(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation, report string) {
+	turn.Lock()
+	defer turn.Unlock()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	inBubble(t, func() {
+		s := newSim(cfg, src)
+		defer s.teardown()
+		defer func() {
+			p := recover()
+			if err, ok := p.(error); ok && errors.As(err, &v) {
+				report = s.report()
+			} else if p != nil {
+				panic(p)
+			}
+		}()
+		f(s)
+	})
+	return v, report
+}
+
+func (s *Sim) report() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := make([]string, len(s.nodes))
+	for i, n := range s.nodes {
+		names[i] = n.name
+	}
+	return s.timeline.render(names)
+}

@@ -1,0 +1,11 @@
+package simtest_test
+
+import (
+	"testing"
+
+	"github.com/metafora-go/metafora/simtest"
+)
+
+func TestEtcdKeepsItsPromises(t *testing.T) {
+	simtest.Run(t, simtest.Config{}, nil)
+}

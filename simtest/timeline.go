@@ -1,0 +1,142 @@
+package simtest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// timeline is what happened in a schedule. Its texts are made when somebody
+// wants to read them: most schedules hold what they should.
+type timeline struct {
+	began   time.Time
+	step    atomic.Int64
+	entries []entry // Sim.mu guards them
+}
+
+// entry is one thing that happened. What the scheduler did has a pending or a
+// text and comes first in its step; what followed from it comes after.
+type entry struct {
+	step  int64
+	order int // among those of the scheduler, 0 for what followed
+	at    time.Duration
+	node  string // "" for the broker and its clients
+	what  *pending
+	text  string
+}
+
+func (e *entry) String() string {
+	if e.what == nil {
+		return e.text
+	}
+	text := e.what.String()
+	if e.text != "" {
+		text += " (" + e.text + ")"
+	}
+	return text
+}
+
+// log adds to the timeline. The scheduler logs the fate of a pending; nodes log
+// what they do in consequence.
+func (s *Sim) log(node string, what *pending, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tl := &s.timeline
+	e := entry{step: tl.step.Load(), at: time.Since(tl.began), node: node, what: what, text: text}
+	if what != nil || node == "" {
+		e.order = len(tl.entries) + 1
+	}
+	tl.entries = append(tl.entries, e)
+}
+
+// sorted returns the entries in an order that does not depend on which goroutine
+// of a node was first.
+func (t *timeline) sorted() []entry {
+	// What followed from an entry of the scheduler has its order plus a half.
+	keyed := slices.Clone(t.entries)
+	last := 0
+	after := make([]int, len(keyed))
+	for i := range keyed {
+		if keyed[i].order > 0 {
+			last = keyed[i].order
+		}
+		after[i] = last
+	}
+	index := make([]int, len(keyed))
+	for i := range index {
+		index[i] = i
+	}
+	slices.SortStableFunc(index, func(i, j int) int {
+		a, b := &keyed[i], &keyed[j]
+		return cmp.Or(
+			cmp.Compare(after[i], after[j]),
+			cmp.Compare(min(1, b.order), min(1, a.order)),
+			cmp.Compare(a.node, b.node),
+			cmp.Compare(a.String(), b.String()),
+		)
+	})
+	out := make([]entry, len(keyed))
+	for i, j := range index {
+		out[i] = keyed[j]
+	}
+	return out
+}
+
+const (
+	columnWidth = 34
+	brokerName  = "broker"
+)
+
+// render draws the timeline with a column for each node and one for the broker
+// and its clients.
+func (t *timeline) render(nodes []string) string {
+	columns := append(slices.Clone(nodes), brokerName)
+	var b strings.Builder
+	row := func(left string, cells []string) {
+		line := fmt.Sprintf("%-15s", left)
+		for _, c := range cells {
+			line += fmt.Sprintf("| %-*s", columnWidth, c)
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	row("step      time", columns)
+	for _, e := range t.sorted() {
+		col := slices.Index(columns, e.node)
+		if col < 0 {
+			col = len(columns) - 1
+		}
+		left := fmt.Sprintf("%4d %9s ", e.step, e.at.Round(time.Millisecond))
+		for _, part := range wrap(e.String(), columnWidth-1) {
+			cells := make([]string, len(columns))
+			cells[col] = part
+			row(left, cells)
+			left = ""
+		}
+	}
+	return b.String()
+}
+
+// wrap breaks a text into lines of at most width letters, at spaces if it can.
+func wrap(text string, width int) []string {
+	var lines []string
+	for runes := []rune(text); ; {
+		if len(runes) <= width {
+			return append(lines, string(runes))
+		}
+		cut := width
+		for i := width; i > width/2; i-- {
+			if runes[i] == ' ' {
+				cut = i
+				break
+			}
+		}
+		lines = append(lines, string(runes[:cut]))
+		runes = runes[cut:]
+		for len(runes) > 0 && runes[0] == ' ' {
+			runes = runes[1:]
+		}
+	}
+}

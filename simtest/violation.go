@@ -1,0 +1,48 @@
+package simtest
+
+import "fmt"
+
+// The invariants, by name.
+const (
+	oneOwner      = "one owner: a claim is made only on a task without owner"
+	fencesGrow    = "fences grow: each claim of a task has a larger fence than all before"
+	noLoss        = "nothing acknowledged is lost: a task goes only when it is done or deleted"
+	doneIsFinal   = "done is final: a finished task does not come back"
+	handsOff      = "no hand of an old claim: a node changes only what its current claim covers"
+	inTime        = "in time: a handler's context ends a margin before the lease does"
+	oneHandler    = "one handler: no two live handlers have the same task"
+	commandsOnce  = "commands once: a command is handled once"
+	freshState    = "fresh state: a state is stored only under the current claim"
+	frozenIdle    = "frozen: a frozen node claims nothing"
+	drainedEmpty  = "drained: a drained node holds nothing"
+	noLeak        = "no leak: no goroutine outlives its owner"
+	settles       = "settles: once faults stop, each task runs or is done"
+	balanced      = "balanced: once faults stop, the nodes share the tasks"
+	indexIsTrue   = "index: what a node knows is what the broker holds"
+	quiet         = "quiet: nodes that time does not pass for come to rest"
+	linearizable  = "linearizable: the claims can be put into one order"
+	honestAnswers = "honest: an acknowledged call has taken effect"
+	leavesCleanly = "leaves: a node that shuts down gives everything back"
+)
+
+// violation is an invariant that did not hold.
+type violation struct {
+	invariant string
+	details   string
+}
+
+func (v *violation) Error() string { return v.invariant + ": " + v.details }
+
+// violate ends the schedule. It must be called from the bubble's root goroutine.
+func (s *Sim) violate(invariant, format string, args ...any) {
+	panic(&violation{invariant: invariant, details: fmt.Sprintf(format, args...)})
+}
+
+// blame is violate for the goroutines of nodes: the schedule ends with the step.
+func (s *Sim) blame(invariant, format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.blamed == nil {
+		s.blamed = &violation{invariant: invariant, details: fmt.Sprintf(format, args...)}
+	}
+}
