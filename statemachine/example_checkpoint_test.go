@@ -15,8 +15,6 @@ import (
 func Example_checkpoint() {
 	ctx, shutdown := context.WithCancel(context.Background())
 	defer shutdown()
-	broker := memory.NewBroker()
-	node, client := broker.Coordinator("node-1"), broker.Client()
 	pages := make(chan int) // The work: to read these.
 	begun := make(chan int)
 	saved := 0 // Stands for a database, which would check the fence.
@@ -33,20 +31,22 @@ func Example_checkpoint() {
 			}
 		}
 	}
-	handler := statemachine.HandlerFunc(crawl, node.StateStore(), node.CommandListener())
-	consumer, err := metafora.NewConsumer(node, handler, balance.All())
+	node, err := memory.NewBroker().NewService("node-1", statemachine.Config{
+		Handler:  crawl,
+		Balancer: func(cs metafora.ClusterState) metafora.Balancer { return balance.NewRendezvous(cs) },
+	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	stopped := make(chan error)
-	go func() { stopped <- consumer.Run(ctx) }()
+	go func() { stopped <- node.Run(ctx) }()
 
-	err = client.SubmitTask(ctx, metafora.NewTask("crawl"))
+	err = node.Client.SubmitTask(ctx, metafora.NewTask("crawl"))
 	fmt.Println("begins at page", <-begun, err)
 	for _, m := range []statemachine.Message{statemachine.Checkpoint(), statemachine.Release()} {
 		pages <- 100
-		err = client.Send(ctx, "crawl", m)
+		err = node.Client.Send(ctx, "crawl", m)
 		fmt.Println("goes on after", m, "at page", <-begun, err)
 	}
 	shutdown()

@@ -17,8 +17,6 @@ import (
 func Example_commands() {
 	ctx, shutdown := context.WithCancel(context.Background())
 	defer shutdown()
-	broker := memory.NewBroker()
-	node, client := broker.Coordinator("node-1"), broker.Client()
 	events := make(chan string)
 	work := func(_ context.Context, _ metafora.Task, commands <-chan statemachine.Message) statemachine.Message {
 		events <- "running"
@@ -26,26 +24,28 @@ func Example_commands() {
 		events <- "told to " + m.String()
 		return m
 	}
-	handler := statemachine.HandlerFunc(work, node.StateStore(), node.CommandListener())
-	consumer, err := metafora.NewConsumer(node, handler, balance.All())
+	node, err := memory.NewBroker().NewService("node-1", statemachine.Config{
+		Handler:  work,
+		Balancer: func(cs metafora.ClusterState) metafora.Balancer { return balance.NewRendezvous(cs) },
+	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	stopped := make(chan error)
-	go func() { stopped <- consumer.Run(ctx) }()
+	go func() { stopped <- node.Run(ctx) }()
 
-	err = client.SubmitTask(ctx, metafora.NewTask("task-1"))
+	err = node.Client.SubmitTask(ctx, metafora.NewTask("task-1"))
 	fmt.Println(<-events, err)
 	for _, m := range []statemachine.Message{statemachine.Pause(), statemachine.Run(), statemachine.Kill()} {
-		err = client.Send(ctx, "task-1", m)
+		err = node.Client.Send(ctx, "task-1", m)
 		fmt.Println(<-events, err)
 	}
 	for !errors.Is(err, metafora.ErrNoTask) { // Until it is done.
 		time.Sleep(time.Millisecond)
-		_, err = client.Task(ctx, "task-1")
+		_, err = node.Client.Task(ctx, "task-1")
 	}
-	state, err := client.State(ctx, "task-1")
+	state, err := node.Client.State(ctx, "task-1")
 	fmt.Println(state, err)
 	shutdown()
 	fmt.Println(<-stopped)

@@ -17,8 +17,6 @@ import (
 func Example_retry() {
 	ctx, shutdown := context.WithCancel(context.Background())
 	defer shutdown()
-	broker := memory.NewBroker()
-	node, client := broker.Coordinator("node-1"), broker.Client()
 	attempts := 0
 	fetch := func(context.Context, metafora.Task, <-chan statemachine.Message) statemachine.Message {
 		attempts++
@@ -27,26 +25,30 @@ func Example_retry() {
 		}
 		return statemachine.Complete()
 	}
-	handler := statemachine.HandlerFunc(fetch, node.StateStore(), node.CommandListener(),
-		statemachine.WithErrHandler(statemachine.BackoffErrHandler(statemachine.Backoff{
-			Base: time.Millisecond, Max: time.Minute, Limit: 4,
-		})))
-	consumer, err := metafora.NewConsumer(node, handler, balance.All())
+	node, err := memory.NewBroker().NewService("node-1", statemachine.Config{
+		Handler:  fetch,
+		Balancer: func(cs metafora.ClusterState) metafora.Balancer { return balance.NewRendezvous(cs) },
+		Machine: []statemachine.Option{
+			statemachine.WithErrHandler(statemachine.BackoffErrHandler(statemachine.Backoff{
+				Base: time.Millisecond, Max: time.Minute, Limit: 4,
+			})),
+		},
+	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	stopped := make(chan error)
-	go func() { stopped <- consumer.Run(ctx) }()
+	go func() { stopped <- node.Run(ctx) }()
 
-	err = client.SubmitTask(ctx, metafora.NewTask("fetch"))
+	err = node.Client.SubmitTask(ctx, metafora.NewTask("fetch"))
 	for !errors.Is(err, metafora.ErrNoTask) { // Until it is done.
 		time.Sleep(time.Millisecond)
-		_, err = client.Task(ctx, "fetch")
+		_, err = node.Client.Task(ctx, "fetch")
 	}
 	shutdown()
 	fmt.Println(<-stopped, "after", attempts, "attempts")
-	state, err := client.State(context.Background(), "fetch")
+	state, err := node.Client.State(context.Background(), "fetch")
 	fmt.Println(state.Code, err)
 	for _, e := range state.Errors {
 		fmt.Println("error:", e.Error)

@@ -16,8 +16,6 @@ import (
 func Example_sleep() {
 	ctx, shutdown := context.WithCancel(context.Background())
 	defer shutdown()
-	broker := memory.NewBroker()
-	node, client := broker.Coordinator("node-1"), broker.Client()
 	wake := time.Now().Add(20 * time.Millisecond)
 	done := make(chan struct{})
 	backup := func(_ context.Context, task metafora.Task, commands <-chan statemachine.Message) statemachine.Message {
@@ -34,16 +32,18 @@ func Example_sleep() {
 		close(done)
 		return statemachine.Complete()
 	}
-	handler := statemachine.HandlerFunc(backup, node.StateStore(), node.CommandListener())
-	consumer, err := metafora.NewConsumer(node, handler, balance.All())
+	node, err := memory.NewBroker().NewService("node-1", statemachine.Config{
+		Handler:  backup,
+		Balancer: func(cs metafora.ClusterState) metafora.Balancer { return balance.NewRendezvous(cs) },
+	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	stopped := make(chan error)
-	go func() { stopped <- consumer.Run(ctx) }()
+	go func() { stopped <- node.Run(ctx) }()
 
-	if err := client.SubmitTask(ctx, metafora.NewTask("backup")); err != nil {
+	if err := node.Client.SubmitTask(ctx, metafora.NewTask("backup")); err != nil {
 		fmt.Println(err)
 	}
 	<-done
