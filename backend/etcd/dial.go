@@ -7,9 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Dial connects to etcd and returns once it has answered. cfg has the endpoints,
@@ -41,12 +43,32 @@ func connect(ctx context.Context, cfg clientv3.Config) (*clientv3.Client, error)
 	if err != nil {
 		return nil, err
 	}
+	for {
+		err := ping(ctx, cli)
+		if err == nil {
+			return cli, nil
+		}
+		if status.Code(err) != codes.Unavailable || sleep(ctx, pingInterval) != nil {
+			_ = cli.Close()
+			return nil, err
+		}
+	}
+}
+
+// pingInterval is the time between attempts to reach an etcd that cannot be
+// reached.
+const pingInterval = 100 * time.Millisecond
+
+// ping asks etcd for something. The client itself would try again and again, and
+// keep to itself why it has to: a refused connection, a name without an address,
+// a certificate that is not trusted.
+func ping(ctx context.Context, cli *clientv3.Client) error {
+	key := &etcdserverpb.RangeRequest{Key: []byte("/"), CountOnly: true}
+	_, err := etcdserverpb.NewKVClient(cli.ActiveConnection()).Range(ctx, key)
 	// A role that is limited to a prefix may not read this key, but being
 	// refused is an answer.
-	_, err = cli.Get(ctx, "/", clientv3.WithCountOnly())
-	if err != nil && !errors.Is(err, rpctypes.ErrPermissionDenied) {
-		_ = cli.Close()
-		return nil, err
+	if err == nil || status.Code(err) == codes.PermissionDenied {
+		return nil
 	}
-	return cli, nil
+	return err
 }

@@ -14,6 +14,8 @@ func TestExitStatusAndMessage(t *testing.T) {
 	defer l.Close() // it accepts connections, but nobody answers on them
 	silent := l.Addr().String()
 
+	refused := closedAddress(t)
+
 	for _, tc := range []struct {
 		args   string
 		status int
@@ -30,6 +32,9 @@ func TestExitStatusAndMessage(t *testing.T) {
 		{"-every 1h tasks", 2, "-every"},
 		{"-cacert /no/such/file tasks", 1, "/no/such/file"},
 		{"-timeout 200ms -etcd " + silent + " tasks", 1, silent},
+		{"-timeout 200ms -etcd https://" + silent + " tasks", 1, "https://" + silent},
+		{"-timeout 200ms -etcd " + refused + " tasks", 1, refused + ": connect: connection refused"},
+		{"-timeout 200ms -etcd " + silent + "," + refused + " tasks", 1, silent + ", http://" + refused},
 	} {
 		var stdout, stderr strings.Builder
 		status := run(t.Context(), strings.Fields(tc.args), &stdout, &stderr)
@@ -40,4 +45,15 @@ func TestExitStatusAndMessage(t *testing.T) {
 			t.Errorf("%s: unexpected output: %s", tc.args, stdout.String())
 		}
 	}
+}
+
+// closedAddress returns an address of this machine on which nobody listens.
+func closedAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
