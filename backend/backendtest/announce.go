@@ -36,7 +36,11 @@ func waitingTasksAreAnnounced(c *cluster) {
 }
 
 func newTasksAreAnnounced(c *cluster) {
+	c.submit("waiting")
 	a, b := c.join("a", NodeOptions{}), c.join("b", NodeOptions{})
+	for _, n := range []*node{a, b} {
+		n.awaitTask(0, "waiting") // it watches
+	}
 	c.submit("n1", "n2")
 	for _, n := range []*node{a, b} {
 		n.awaitTasks(0, []string{"n1", "n2"})

@@ -18,7 +18,8 @@ func claimFlaws() []flaw {
 		{
 			"a claim does not ask whether the task exists",
 			[]string{
-				"claim/AfterDoneDoesNotResurrect", "claim/AfterDeleteDoesNotResurrect", "claim/OfUnknownTaskIsRefused",
+				"claim/AfterDoneDoesNotResurrect", "claim/AfterDeleteDoesNotResurrect",
+				"claim/OfUnknownTaskIsRefused", "claim/RacingDoneDoesNotResurrect",
 			},
 			flawedNodes(func(b *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return resurrects{c, b} }),
 		},
@@ -71,15 +72,34 @@ func claimFlaws() []flaw {
 			flawedNodes(func(b *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return releaseIgnoresFence{c, b} }),
 		},
 		{
+			"Release does nothing",
+			[]string{"release/GivesTheTaskUp"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return keepsAll{c} }),
+		},
+		{
+			"Release succeeds whatever the claim",
+			[]string{"release/OfResubmittedTaskTouchesNothing", "release/OfUnknownClaimTouchesNothing"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return releasesAnything{c} }),
+		},
+		{
+			"Release does not say that a claim has ended already",
+			[]string{"release/Concurrently", "release/RepeatedChangesNothing"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return endedUnsaid{c} }),
+		},
+		{
 			"Done ignores the fence",
 			[]string{
-				"done/RepeatedChangesNothing", "done/OfLostClaimTouchesNothing", "done/OfResubmittedTaskTouchesNothing",
+				"done/RepeatedChangesNothing", "done/OfLostClaimTouchesNothing",
+				"done/OfResubmittedTaskTouchesNothing", "done/OfUnknownClaimTouchesNothing",
 			},
 			flawedNodes(func(b *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return doneIgnoresFence{c, b} }),
 		},
 		{
 			"Done only releases",
-			[]string{"done/RemovesTheTask", "announce/NotWhenDone"},
+			[]string{
+				"done/RemovesTheTask", "announce/NotWhenDone", "claim/ThousandAtOnce", "done/Concurrently",
+				"done/RacingReleaseHasOneWinner",
+			},
 			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return doneReleases{c} }),
 		},
 	}
@@ -281,6 +301,29 @@ func (c releaseIgnoresFence) Release(ctx context.Context, claim metafora.Claim) 
 	err := c.Coordinator.Release(ctx, claim)
 	if errors.Is(err, metafora.ErrNotOwner) && c.b.DeleteOwner(claim.TaskID) {
 		return nil
+	}
+	return err
+}
+
+type keepsAll struct{ *memory.Coordinator }
+
+func (keepsAll) Release(context.Context, metafora.Claim) error { return nil }
+
+type releasesAnything struct{ *memory.Coordinator }
+
+func (c releasesAnything) Release(ctx context.Context, claim metafora.Claim) error {
+	if err := c.Coordinator.Release(ctx, claim); !errors.Is(err, metafora.ErrNotOwner) {
+		return err
+	}
+	return nil
+}
+
+type endedUnsaid struct{ *memory.Coordinator }
+
+func (c endedUnsaid) Release(ctx context.Context, claim metafora.Claim) error {
+	err := c.Coordinator.Release(ctx, claim)
+	if errors.Is(err, metafora.ErrNotOwner) {
+		err = errOther
 	}
 	return err
 }

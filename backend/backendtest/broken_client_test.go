@@ -37,7 +37,10 @@ func clientFlaws() []flaw {
 		},
 		{
 			"all errors of a submit are one",
-			[]string{"submit/ExistingIsRefused", "ids/InvalidTaskIDsAreRefused"},
+			[]string{
+				"submit/ExistingIsRefused", "ids/InvalidTaskIDsAreRefused", "submit/TooLargeIsRefused",
+				"submit/UnencodableIsRefused",
+			},
 			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return submitJustFails{cl} }),
 		},
 		{
@@ -57,13 +60,23 @@ func clientFlaws() []flaw {
 		},
 		{
 			"nodes cannot be listed",
-			[]string{"client/NodesAreSorted", "membership/LabelsAndWeight"},
+			[]string{"client/NodesAreSorted", "membership/LabelsAndWeight", "ids/AwkwardNodeNamesWork"},
 			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return nodesUnseen{cl} }),
 		},
 		{
 			"a client sees the tasks that it submitted, and no others",
 			[]string{"client/ClientsSeeEachOther"},
 			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return &ownTasksOnly{Client: cl} }),
+		},
+		{
+			"a delete leaves tasks that wait",
+			[]string{"client/DeleteWaiting"},
+			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return deletesRunning{cl} }),
+		},
+		{
+			"a batch ends after a thousand tasks",
+			[]string{"submit/BatchStoresAll"},
+			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return firstThousand{cl} }),
 		},
 		{
 			"a batch is one write of limited size",
@@ -84,7 +97,7 @@ func clientFlaws() []flaw {
 		},
 		{
 			"commands to unknown nodes are accepted",
-			[]string{"commands/UnknownNode", "membership/DeadNodeLeaves"},
+			[]string{"commands/UnknownNode", "membership/DeadNodeLeaves", "ids/InvalidNodeNamesAreRefused"},
 			flawedClients(func(b *memory.Broker, cl *memory.Client) metafora.Client { return commandsAnybody{cl, b} }),
 		},
 	}
@@ -197,6 +210,21 @@ func (cl *ownTasksOnly) Task(ctx context.Context, id string) (metafora.TaskInfo,
 		return metafora.TaskInfo{}, fmt.Errorf("task %q: %w", id, metafora.ErrNoTask)
 	}
 	return cl.Client.Task(ctx, id)
+}
+
+type deletesRunning struct{ *memory.Client }
+
+func (cl deletesRunning) DeleteTask(ctx context.Context, id string) error {
+	if info, err := cl.Task(ctx, id); err == nil && info.Owner == "" {
+		return nil
+	}
+	return cl.Client.DeleteTask(ctx, id)
+}
+
+type firstThousand struct{ *memory.Client }
+
+func (cl firstThousand) SubmitTasks(ctx context.Context, ts []metafora.Task) error {
+	return cl.Client.SubmitTasks(ctx, ts[:min(len(ts), 1000)])
 }
 
 type batchIsOneWrite struct{ *memory.Client }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/metafora-go/metafora"
@@ -42,6 +44,31 @@ func commandFlaws() []flaw {
 			"commands may have half their length",
 			[]string{"commands/LargestReachesTheNode"},
 			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return shortCommands{cl} }),
+		},
+		{
+			"commands that waited are skipped",
+			[]string{"commands/WaitForTheNode"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return skipsWaiting{c} }),
+		},
+		{
+			"commands go by the first part of a name",
+			[]string{"commands/OnlyTheirNode"},
+			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return firstPart{cl} }),
+		},
+		{
+			"commands of the same moment replace each other",
+			[]string{"commands/ConcurrentlySubmitted"},
+			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return &oneAtATime{Client: cl} }),
+		},
+		{
+			"any command is accepted",
+			[]string{"commands/InvalidAreRefused"},
+			flawedClients(func(_ *memory.Broker, cl *memory.Client) metafora.Client { return acceptsAnyCommand{cl} }),
+		},
+		{
+			"a call of Command whose context has ended takes one more",
+			[]string{"contexts/EndsCommand"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return takesOneMore{c} }),
 		},
 		{
 			"commands end with the node",
@@ -145,6 +172,53 @@ func (cl shortCommands) SubmitCommand(ctx context.Context, node string, cmd meta
 		return fmt.Errorf("command to %q: %w: too long", node, metafora.ErrInvalidCommand)
 	}
 	return cl.Client.SubmitCommand(ctx, node, cmd)
+}
+
+type skipsWaiting struct{ *memory.Coordinator }
+
+func (c skipsWaiting) Command(ctx context.Context) (metafora.Command, error) {
+	waitingCommands(c.Coordinator)
+	return c.Coordinator.Command(ctx)
+}
+
+type firstPart struct{ *memory.Client }
+
+func (cl firstPart) SubmitCommand(ctx context.Context, node string, cmd metafora.Command) error {
+	first, _, _ := strings.Cut(node, "/")
+	return cl.Client.SubmitCommand(ctx, first, cmd)
+}
+
+type oneAtATime struct {
+	*memory.Client
+	mu sync.Mutex // held by the submit under way
+}
+
+func (cl *oneAtATime) SubmitCommand(ctx context.Context, node string, cmd metafora.Command) error {
+	if !cl.mu.TryLock() {
+		return nil
+	}
+	defer cl.mu.Unlock()
+	time.Sleep(time.Millisecond)
+	return cl.Client.SubmitCommand(ctx, node, cmd)
+}
+
+type acceptsAnyCommand struct{ *memory.Client }
+
+func (cl acceptsAnyCommand) SubmitCommand(ctx context.Context, node string, cmd metafora.Command) error {
+	if err := cl.Client.SubmitCommand(ctx, node, cmd); !errors.Is(err, metafora.ErrInvalidCommand) {
+		return err
+	}
+	return nil
+}
+
+type takesOneMore struct{ *memory.Coordinator }
+
+func (c takesOneMore) Command(ctx context.Context) (metafora.Command, error) {
+	cmd, err := c.Coordinator.Command(ctx)
+	if ctx.Err() != nil {
+		go func() { _, _ = c.Coordinator.Command(context.WithoutCancel(ctx)) }()
+	}
+	return cmd, err
 }
 
 type takesCommandsAlong struct{ *memory.Coordinator }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/backend/backendtest"
 	"github.com/metafora-go/metafora/backend/memory"
 )
 
@@ -61,6 +63,16 @@ func lostFlaws() []flaw {
 			"a node does not come back after its lease was lost",
 			[]string{"lost/RejoinsAfterLoss", "lost/BeforeTheTaskPassesOn"},
 			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return &givesUp{Coordinator: c} }),
+		},
+		{
+			"a node that is cut off loses its lease at once",
+			[]string{"lost/ShortPartitionLosesNothing"},
+			installPartitionEndsLease,
+		},
+		{
+			"a compaction drops an owner",
+			[]string{"compaction/KeepsClaims"},
+			installCompactionDropsOwner,
 		},
 		{
 			"the lease's deadline stands still",
@@ -135,6 +147,28 @@ func (c *givesUp) Claim(ctx context.Context, t metafora.Task) (metafora.Claim, e
 		return metafora.Claim{}, metafora.ErrLeaseLost
 	}
 	return c.Coordinator.Claim(ctx, t)
+}
+
+func installPartitionEndsLease(b *memory.Broker, broker *backendtest.Broker) {
+	partition := broker.Faults.Partition
+	broker.Faults.Partition = func(t testing.TB, node string) {
+		partition(t, node)
+		b.ExpireLease(node)
+	}
+}
+
+func installCompactionDropsOwner(b *memory.Broker, broker *backendtest.Broker) {
+	compact := broker.Faults.Compact
+	broker.Faults.Compact = func(t testing.TB) {
+		compact(t)
+		infos, _ := b.Client().Tasks(t.Context())
+		for _, info := range infos {
+			if info.Owner != "" {
+				b.DeleteOwner(info.ID)
+				return
+			}
+		}
+	}
 }
 
 type fixedDeadline struct {

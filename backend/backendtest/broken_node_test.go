@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,8 @@ func nodeFlaws() []flaw {
 		{
 			"Close does not leave the cluster",
 			[]string{
-				"close/LeavesTheCluster", "membership/NameFreeAfterClose", "commands/UnknownNode", "client/NodesAreSorted",
+				"close/LeavesTheCluster", "membership/NameFreeAfterClose", "commands/UnknownNode",
+				"client/NodesAreSorted", "close/DuringInit",
 			},
 			flawedNodes(func(b *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return justGoes{c, b} }),
 		},
@@ -66,6 +68,35 @@ func nodeFlaws() []flaw {
 			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return &blinks{Coordinator: c} }),
 		},
 		{
+			"a node that is closed can join",
+			[]string{"close/BeforeInit", "close/CallsAfterwards"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return joinsClosed{c} }),
+		},
+		{
+			"a claim that Close ends says that its context has ended",
+			[]string{"close/UnderLoad", "close/CallsAfterwards"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return closeCancels{c} }),
+		},
+		{
+			"the name goes with the node",
+			[]string{"membership/NameNeverChanges"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator {
+				return &forgetsName{Coordinator: c}
+			}),
+		},
+		{
+			"a call whose context has ended waits for Close",
+			[]string{"contexts/EndedBefore"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator {
+				return &waitsForClose{Coordinator: c, closed: make(chan struct{})}
+			}),
+		},
+		{
+			"Claimable takes IDs for paths",
+			[]string{"ids/AwkwardTaskIDsStayApart"},
+			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return cleansIDs{c} }),
+		},
+		{
 			"Close does not end Command",
 			[]string{"close/EndsCommand"},
 			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return commandOutlivesClose{c} }),
@@ -92,7 +123,10 @@ func nodeFlaws() []flaw {
 		},
 		{
 			"SetAccepting tells nobody",
-			[]string{"membership/Accepting", "membership/ChangesAreTold", "lost/RejoinsAfterLoss"},
+			[]string{
+				"membership/Accepting", "membership/ChangesAreTold", "lost/RejoinsAfterLoss",
+				"contexts/EndsCallsWhileCutOff",
+			},
 			flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return tellsNobody{c} }),
 		},
 		{
@@ -213,6 +247,64 @@ func (c *closeLosesLease) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return c.Coordinator.Close()
 }
+
+type joinsClosed struct{ *memory.Coordinator }
+
+func (c joinsClosed) Init(ctx context.Context, cc metafora.CoordinatorContext) error {
+	if err := c.Coordinator.Init(ctx, cc); !errors.Is(err, metafora.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+type closeCancels struct{ *memory.Coordinator }
+
+func (c closeCancels) Claim(ctx context.Context, t metafora.Task) (metafora.Claim, error) {
+	claim, err := c.Coordinator.Claim(ctx, t)
+	if errors.Is(err, metafora.ErrClosed) {
+		err = fmt.Errorf("claim %q: %w", t.ID(), context.Canceled)
+	}
+	return claim, err
+}
+
+type forgetsName struct {
+	*memory.Coordinator
+	closed atomic.Bool
+}
+
+func (c *forgetsName) Name() string {
+	if c.closed.Load() {
+		return ""
+	}
+	return c.Coordinator.Name()
+}
+
+func (c *forgetsName) Close() error {
+	c.closed.Store(true)
+	return c.Coordinator.Close()
+}
+
+type waitsForClose struct {
+	*memory.Coordinator
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *waitsForClose) Release(ctx context.Context, claim metafora.Claim) error {
+	if ctx.Err() != nil {
+		<-c.closed
+	}
+	return c.Coordinator.Release(ctx, claim)
+}
+
+func (c *waitsForClose) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Coordinator.Close()
+}
+
+type cleansIDs struct{ *memory.Coordinator }
+
+func (c cleansIDs) Claimable(id string) bool { return c.Coordinator.Claimable(path.Clean(id)) }
 
 type blinks struct {
 	*memory.Coordinator

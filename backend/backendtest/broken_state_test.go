@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/backend/backendtest"
@@ -18,8 +19,16 @@ func stateFlaws() []flaw {
 	return []flaw{
 		{
 			"a state is stored without asking for the claim",
-			[]string{"state/StoreOfLostClaim", "state/StoreOfEndedClaim", "state/StoreAfterLeaseLost"},
+			[]string{
+				"state/StoreOfLostClaim", "state/StoreOfEndedClaim", "state/StoreAfterLeaseLost",
+				"state/HandledOnlyIfStored",
+			},
 			flawedStores(func(b *memory.Broker, s statemachine.StateStore) statemachine.StateStore { return storesAnything{s, b} }),
+		},
+		{
+			"a state is loaded without asking for the claim",
+			[]string{"state/LoadOfLostClaim"},
+			flawedStores(func(_ *memory.Broker, s statemachine.StateStore) statemachine.StateStore { return loadsAnything{s} }),
 		},
 		{
 			"a corrupt state is taken for none",
@@ -56,14 +65,55 @@ func stateFlaws() []flaw {
 		},
 		{
 			"there is no call for a pending task command",
-			[]string{"listenfunc/WaitForTheTask", "listenfunc/OverHandOver", "listenfunc/ToTheNextListener"},
+			[]string{
+				"listenfunc/WaitForTheTask", "listenfunc/OverHandOver", "listenfunc/ToTheNextListener",
+				"listenfunc/HandledOfLostClaim", "listenfunc/HandledUnlessReplaced",
+			},
 			flawedCallers(func(l statemachine.CommandCaller) statemachine.CommandListener { return callsForNewOnes{l} }),
 		},
+		{
+			"a task without a state has an empty one",
+			[]string{"state/NoneAtFirst"},
+			flawedStores(func(_ *memory.Broker, s statemachine.StateStore) statemachine.StateStore { return emptyAtFirst{s} }),
+		},
+		{
+			"all tasks share one state",
+			[]string{"state/OfEachTask"},
+			flawedStores(func(_ *memory.Broker, s statemachine.StateStore) statemachine.StateStore {
+				return &sharedState{StateStore: s}
+			}),
+		},
+		{
+			"a store fails while another is under way",
+			[]string{"state/ConcurrentStores"},
+			flawedStores(func(_ *memory.Broker, s statemachine.StateStore) statemachine.StateStore {
+				return &oneStore{StateStore: s}
+			}),
+		},
+		{
+			"handled task commands come again",
+			[]string{"listen/HandledOnce"},
+			flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener { return neverHandled{l} }),
+		},
+		{
+			"a task command goes to all tasks",
+			[]string{"listen/OfEachTask", "listenfunc/OfEachTask"},
+			func(b *memory.Broker, broker *backendtest.Broker) {
+				broker.NewCommander = func(testing.TB) statemachine.Commander { return sendsToAll{b.Client()} }
+			},
+		},
+		{
+			"a pending task command keeps newer ones out",
+			[]string{"listen/NewestWins", "listenfunc/NewestWins", "listen/NewerTakesThePlace", "listenfunc/NewerTakesThePlace"},
+			func(b *memory.Broker, broker *backendtest.Broker) {
+				broker.NewCommander = func(testing.TB) statemachine.Commander { return &sendsOnce{Client: b.Client()} }
+			},
+		},
 		{"a state outlives its submission", []string{"state/NotOfEarlierSubmission"}, installStateOutlivesTask},
-		{"a task command outlives its submission", []string{"listen/NotOfEarlierSubmission"}, installCommandOutlivesTask},
+		{"a task command outlives its submission", []string{"listen/NotOfEarlierSubmission", "listenfunc/NotOfEarlierSubmission"}, installCommandOutlivesTask},
 		{
 			"any task command is handled",
-			[]string{"listen/HandledUnlessReplaced"},
+			[]string{"listen/HandledUnlessReplaced", "listen/ReachTheRunningTask"},
 			flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener { return handlesAny{l} }),
 		},
 		{
@@ -75,6 +125,7 @@ func stateFlaws() []flaw {
 			"a pending task command is not delivered",
 			[]string{
 				"listen/WaitForTheTask", "listen/OverHandOver", "listen/ToTheNextListener",
+				"listen/WhileCutOff",
 			},
 			flawedListeners(func(l statemachine.CommandListener) statemachine.CommandListener { return skipsPending{l} }),
 		},
@@ -85,7 +136,10 @@ func stateFlaws() []flaw {
 		},
 		{
 			"any message can be sent to any task",
-			[]string{"listen/UnknownTask", "listen/InvalidAreRefused"},
+			[]string{
+				"listen/UnknownTask", "listen/InvalidAreRefused", "listenfunc/InvalidAreRefused",
+				"listenfunc/UnknownTask",
+			},
 			func(b *memory.Broker, broker *backendtest.Broker) {
 				broker.NewCommander = func(testing.TB) statemachine.Commander { return sendsAnything{b.Client()} }
 			},
@@ -118,6 +172,78 @@ func flawedCallers(wrap func(statemachine.CommandCaller) statemachine.CommandLis
 	})
 }
 
+type emptyAtFirst struct{ statemachine.StateStore }
+
+func (s emptyAtFirst) Load(ctx context.Context, c metafora.Claim) (statemachine.State, error) {
+	state, err := s.StateStore.Load(ctx, c)
+	if errors.Is(err, statemachine.ErrNoState) {
+		err = nil
+	}
+	return state, err
+}
+
+type sharedState struct {
+	statemachine.StateStore
+	mu   sync.Mutex // guards last
+	last *statemachine.State
+}
+
+func (s *sharedState) Store(ctx context.Context, c metafora.Claim, state statemachine.State, handled uint64) error {
+	s.mu.Lock()
+	s.last = &state
+	s.mu.Unlock()
+	return s.StateStore.Store(ctx, c, state, handled)
+}
+
+func (s *sharedState) Load(ctx context.Context, c metafora.Claim) (statemachine.State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last != nil {
+		return *s.last, nil
+	}
+	return s.StateStore.Load(ctx, c)
+}
+
+type oneStore struct {
+	statemachine.StateStore
+	mu sync.Mutex // held by the store under way
+}
+
+func (s *oneStore) Store(ctx context.Context, c metafora.Claim, state statemachine.State, handled uint64) error {
+	if !s.mu.TryLock() {
+		return errors.New("busy")
+	}
+	defer s.mu.Unlock()
+	time.Sleep(time.Millisecond)
+	return s.StateStore.Store(ctx, c, state, handled)
+}
+
+type neverHandled struct{ statemachine.CommandListener }
+
+func (neverHandled) Handled(context.Context, metafora.Claim, uint64) error { return nil }
+
+type sendsToAll struct{ *memory.Client }
+
+func (s sendsToAll) Send(ctx context.Context, id string, m statemachine.Message) error {
+	infos, err := s.Tasks(ctx)
+	for _, info := range infos {
+		err = errors.Join(err, s.Client.Send(ctx, info.ID, m))
+	}
+	return err
+}
+
+type sendsOnce struct {
+	*memory.Client
+	sent sync.Map // the IDs that a command was sent to
+}
+
+func (s *sendsOnce) Send(ctx context.Context, id string, m statemachine.Message) error {
+	if _, before := s.sent.LoadOrStore(id, true); before {
+		return nil
+	}
+	return s.Client.Send(ctx, id, m)
+}
+
 type storesAnything struct {
 	statemachine.StateStore
 	b *memory.Broker
@@ -131,6 +257,16 @@ func (s storesAnything) Store(ctx context.Context, c metafora.Claim, state state
 		s.b.PutRawState(c.TaskID, value)
 	}
 	return err
+}
+
+type loadsAnything struct{ statemachine.StateStore }
+
+func (s loadsAnything) Load(ctx context.Context, c metafora.Claim) (statemachine.State, error) {
+	state, err := s.StateStore.Load(ctx, c)
+	if errors.Is(err, metafora.ErrNotOwner) {
+		err = statemachine.ErrNoState
+	}
+	return state, err
 }
 
 type ignoresCorruption struct{ statemachine.StateStore }

@@ -72,7 +72,7 @@ func watchFlaws() []flaw {
 			[]string{"compaction/BehindTheWatch", "compaction/BehindTheReceiver"},
 			installForgetfulCompaction,
 		},
-		{"a refused task ends Watch", []string{"taskfunc/RefusedTasksAreSkipped"}, installWatchEndedByRefusal},
+		{"a refused task ends Watch", []string{"taskfunc/RefusedTasksAreSkipped", "taskfunc/RefusedUntilNextAnnounced"}, installWatchEndedByRefusal},
 		{
 			"the TaskFunc is called twice",
 			[]string{"taskfunc/OneCallEachAnnouncement"},
@@ -88,6 +88,21 @@ func watchFlaws() []flaw {
 					return correct(t, name, o)
 				}
 			},
+		},
+		{
+			"announces nothing but what waited",
+			[]string{"announce/NewTasks", "compaction/UnderLiveWatch"},
+			flawedNodes(func(b *memory.Broker, c *memory.Coordinator) metafora.Coordinator { return blindToNew{c, b} }),
+		},
+		{
+			"a value that is no task ends Watch",
+			[]string{"announce/InvalidStoredTask"},
+			installWatchEndedByRawTask,
+		},
+		{
+			"the TaskFunc gets no properties",
+			[]string{"taskfunc/GetsStoredProperties"},
+			installNoProperties,
 		},
 		{
 			"the TaskFunc gets an object whatever was stored",
@@ -247,6 +262,50 @@ func (c *knowsWhatWasReceived) Claimable(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.received[id] && c.Coordinator.Claimable(id)
+}
+
+// blindToNew announces what waits when Watch is called.
+type blindToNew struct {
+	*memory.Coordinator
+	b *memory.Broker
+}
+
+func (c blindToNew) Watch(ctx context.Context, tasks chan<- metafora.Task) error {
+	waiting := make(map[string]bool)
+	if infos, err := c.b.Client().Tasks(ctx); err == nil {
+		for _, info := range infos {
+			waiting[info.ID] = true
+		}
+	}
+	return filteredWatch{c.Coordinator, func(t metafora.Task) bool { return waiting[t.ID()] }}.Watch(ctx, tasks)
+}
+
+// installNoProperties gives TaskFuncs the properties of plain tasks.
+func installNoProperties(_ *memory.Broker, broker *backendtest.Broker) {
+	correct := broker.NewCoordinator
+	broker.NewCoordinator = func(t testing.TB, name string, o backendtest.NodeOptions) metafora.Coordinator {
+		if f := o.TaskFunc; f != nil {
+			o.TaskFunc = func(id string, _ []byte) (metafora.Task, error) { return f(id, []byte("{}")) }
+		}
+		return correct(t, name, o)
+	}
+}
+
+// installWatchEndedByRawTask lets Watch end at the first value that no backend
+// has written.
+func installWatchEndedByRawTask(_ *memory.Broker, broker *backendtest.Broker) {
+	refused := make(chan error, 1)
+	flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator {
+		return endedByRefusal{c, refused}
+	})(nil, broker)
+	put := broker.Faults.PutRawTask
+	broker.Faults.PutRawTask = func(t testing.TB, id string, value []byte) {
+		put(t, id, value)
+		select {
+		case refused <- errors.New("not a task"):
+		default:
+		}
+	}
 }
 
 type allClaimable struct{ *memory.Coordinator }

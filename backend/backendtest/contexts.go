@@ -45,6 +45,7 @@ func contextEndsCommand(c *cluster) {
 		c.t.Fatal("Command of an ended context returned no error")
 	}
 	c.command("a", metafora.Freeze())
+	c.grace() // for a call that has returned to take it
 	a.wantCommand(metafora.Freeze())
 }
 

@@ -92,16 +92,17 @@ func awkwardTaskIDsStayApart(c *cluster) {
 		_, err := c.client.Task(c.ctx, id)
 		c.wantError("look up a task that is not there", err, metafora.ErrNoTask, "")
 		c.submit(id)
+		a.awaitClaimable(id, true)
+		for _, other := range []string{id + "/owner", id + "/", id + "0", "0" + id, "/" + id} {
+			if metafora.ValidateID(other) == nil && a.Claimable(other) {
+				c.t.Fatalf("task %q makes %q claimable", id, other)
+			}
+		}
 		claim := a.take(id)
 		infos, err := c.client.Tasks(c.ctx)
 		c.must("list tasks", err)
 		if got := idsOf(infos); !slices.Equal(got, []string{id}) {
 			c.t.Fatalf("listed %q, want %q alone", got, id)
-		}
-		for _, other := range []string{id + "/owner", id + "/", id + "0", "0" + id, "/" + id} {
-			if metafora.ValidateID(other) == nil && a.Claimable(other) {
-				c.t.Fatalf("task %q makes %q claimable", id, other)
-			}
 		}
 		c.must("done", a.Done(c.ctx, claim))
 	}
