@@ -68,7 +68,7 @@ func (c *Client) write(ctx context.Context, w write) error {
 		return nil
 	case out.err == nil:
 		return w.refused
-	case !out.uncertain || ctx.Err() != nil:
+	case !out.uncertain || errors.Is(out.err, metafora.ErrUncertain):
 		return out.err
 	}
 	resp, err := c.get(ctx, w.key)
@@ -82,19 +82,27 @@ func (c *Client) write(ctx context.Context, w write) error {
 	return fmt.Errorf("%w: %w", metafora.ErrUncertain, out.err)
 }
 
-// get reads, again and again while etcd does not answer, until ctx ends.
-func (c *Client) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+// read asks again and again while etcd does not answer, until ctx ends.
+func (c *Client) read(ctx context.Context, ask func(ctx context.Context) error) error {
 	for failures := 1; ; failures++ {
 		rctx, cancel := context.WithTimeout(ctx, c.opts.RequestTimeout)
-		resp, err := c.conn.Get(rctx, key, opts...)
+		err := ask(rctx)
 		cancel()
 		if err == nil || refusedByServer(err) || ctx.Err() != nil {
-			return resp, err
+			return err
 		}
 		if sleep(ctx, c.opts.jitter(backoff(failures))) != nil {
-			return nil, err
+			return err
 		}
 	}
+}
+
+func (c *Client) get(ctx context.Context, key string, opts ...clientv3.OpOption) (resp *clientv3.GetResponse, err error) {
+	err = c.read(ctx, func(ctx context.Context) (err error) {
+		resp, err = c.conn.Get(ctx, key, opts...)
+		return err
+	})
+	return resp, err
 }
 
 // SubmitTask implements metafora.Client.
@@ -258,9 +266,11 @@ func (c *Client) Task(ctx context.Context, id string) (metafora.TaskInfo, error)
 	if err := metafora.ValidateID(id); err != nil {
 		return metafora.TaskInfo{}, fmt.Errorf("task: %w", err)
 	}
-	rctx, cancel := context.WithTimeout(ctx, c.opts.RequestTimeout)
-	defer cancel()
-	resp, err := c.conn.Txn(rctx).Then(clientv3.OpGet(c.keys.task(id)), clientv3.OpGet(c.keys.owner(id))).Commit()
+	var resp *clientv3.TxnResponse
+	err := c.read(ctx, func(ctx context.Context) (err error) {
+		resp, err = c.conn.Txn(ctx).Then(clientv3.OpGet(c.keys.task(id)), clientv3.OpGet(c.keys.owner(id))).Commit()
+		return err
+	})
 	if err != nil {
 		return metafora.TaskInfo{}, fmt.Errorf("task %q: %w", id, err)
 	}

@@ -3,7 +3,6 @@ package etcd
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -28,9 +27,7 @@ type letter struct {
 	key   string
 	rev   int64
 	value []byte
-	// tried says that an attempt to take it may have removed it; taken that
-	// one has.
-	tried, taken bool
+	tried bool // an attempt to take it that was given up may have removed it
 }
 
 func newInbox(keys keyspace, name string) *inbox {
@@ -65,10 +62,6 @@ func (b *inbox) add(kvs func(yield func(*keyValue) bool)) {
 	slices.SortFunc(news, func(l, m *letter) int { return cmp.Compare(l.rev, m.rev) })
 	b.letters = append(b.letters, news...)
 	b.seen = news[len(news)-1].rev
-	b.signal()
-}
-
-func (b *inbox) signal() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
@@ -82,12 +75,6 @@ func (b *inbox) first() *letter {
 		return nil
 	}
 	return b.letters[0]
-}
-
-func (b *inbox) drop(l *letter) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.letters = slices.DeleteFunc(b.letters, func(m *letter) bool { return m == l })
 }
 
 // Command implements metafora.Coordinator. A command is removed from etcd before
@@ -121,37 +108,17 @@ func (c *Coordinator) Command(ctx context.Context) (metafora.Command, error) {
 
 // take removes a letter from etcd. It reports false if somebody else has.
 func (c *Coordinator) take(ctx context.Context, l *letter) (bool, error) {
-	c.inbox.mu.Lock()
-	taken := l.taken
-	c.inbox.mu.Unlock()
-	if taken {
-		c.inbox.drop(l)
-		return true, nil
-	}
 	out := c.commits.do(ctx, op{
 		id:   l.key,
 		cmps: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(l.key), "=", l.rev)},
 		then: []clientv3.Op{clientv3.OpDelete(l.key)},
-		late: func(out outcome) { c.inbox.takenLate(l, out) },
 	})
+	c.inbox.mu.Lock()
+	defer c.inbox.mu.Unlock()
 	if out.err != nil {
-		if errors.Is(out.err, metafora.ErrUncertain) {
-			c.inbox.mu.Lock()
-			l.tried = true
-			c.inbox.mu.Unlock()
-		}
+		l.tried = l.tried || out.uncertain
 		return false, out.err
 	}
-	c.inbox.drop(l)
+	c.inbox.letters = slices.DeleteFunc(c.inbox.letters, func(m *letter) bool { return m == l })
 	return out.held || out.uncertain || l.tried, nil
-}
-
-func (b *inbox) takenLate(l *letter, out outcome) {
-	if out.err != nil {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	l.taken = out.held || out.uncertain
-	b.signal()
 }
