@@ -64,7 +64,6 @@ func start(t *testing.T, r *runner, args ...string) *running {
 
 func (c *running) wantDone(t *testing.T, want bool) {
 	t.Helper()
-	const patience = 20 * time.Second
 	select {
 	case done := <-c.done:
 		if done != want {
@@ -108,7 +107,7 @@ func (l *lifeline) open(t *testing.T) (gone func()) {
 	}
 	return func() {
 		t.Helper()
-		if err := f.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := f.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.Copy(io.Discard, f); err != nil {

@@ -111,62 +111,51 @@ func (s *settings) validate(fs *flag.FlagSet) error {
 	if err := metafora.ValidateID(s.name); err != nil {
 		return fmt.Errorf("-name: %w", err)
 	}
-	if s.dataDir != "" && !s.dev {
-		return fmt.Errorf("-data %q has no meaning without -dev", s.dataDir)
+	if err := s.validateSet(fs); err != nil {
+		return err
 	}
-	if s.kill <= 0 || s.kill >= s.drain {
+	switch {
+	case s.kill <= 0 || s.kill >= s.drain:
 		return fmt.Errorf("-kill %v is not between 0 and -drain %v", s.kill, s.drain)
-	}
-	if err := s.validateDemo(fs); err != nil {
-		return err
-	}
-	if err := s.validateBackoff(fs); err != nil {
-		return err
-	}
-	if s.retry < 0 {
+	case s.retry < 0:
 		return fmt.Errorf("-retry %v is negative", s.retry)
-	}
-	if s.margin <= 0 {
+	case s.margin <= 0:
 		return fmt.Errorf("-margin %v is not positive", s.margin)
-	}
-	if s.dev {
+	case s.backoff.Base <= 0 || s.backoff.Base > s.backoff.Max:
+		return fmt.Errorf("-backoff %v is not between 0 and -max-backoff %v", s.backoff.Base, s.backoff.Max)
+	case s.backoff.Limit < 0 || s.backoff.Limit > statemachine.MaxErrors:
+		return fmt.Errorf("-failures %d is not between 0 and %d", s.backoff.Limit, statemachine.MaxErrors)
+	case s.dev:
 		_, _, err := s.devAddress()
 		return err
 	}
 	return nil
 }
 
-// demoFlags are those that may stand beside -demo.
-var demoFlags = []string{"demo", "namespace", "output", "log"}
+var (
+	// demoFlags may stand beside -demo.
+	demoFlags = []string{"demo", "namespace", "output", "log"}
+	// statefulFlags need -stateful.
+	statefulFlags = []string{"backoff", "max-backoff", "failures"}
+)
 
-func (s *settings) validateDemo(fs *flag.FlagSet) (err error) {
+// validateSet finds flags that are set but would be ignored.
+func (s *settings) validateSet(fs *flag.FlagSet) (err error) {
 	fs.Visit(func(f *flag.Flag) {
-		if s.demo && !slices.Contains(demoFlags, f.Name) {
-			err = fmt.Errorf("-%s %v has no meaning with -demo", f.Name, f.Value)
+		why := ""
+		switch {
+		case s.demo && !slices.Contains(demoFlags, f.Name):
+			why = "with -demo"
+		case !s.dev && f.Name == "data":
+			why = "without -dev"
+		case !s.stateful && slices.Contains(statefulFlags, f.Name):
+			why = "without -stateful"
+		default:
+			return
 		}
+		err = fmt.Errorf("-%s %v has no meaning %s", f.Name, f.Value, why)
 	})
 	return err
-}
-
-// statefulFlags are those that need -stateful.
-var statefulFlags = []string{"backoff", "max-backoff", "failures"}
-
-func (s *settings) validateBackoff(fs *flag.FlagSet) error {
-	var err error
-	fs.Visit(func(f *flag.Flag) {
-		if slices.Contains(statefulFlags, f.Name) && !s.stateful {
-			err = fmt.Errorf("-%s %v has no meaning without -stateful", f.Name, f.Value)
-		}
-	})
-	switch b := s.backoff; {
-	case err != nil:
-		return err
-	case b.Base <= 0 || b.Base > b.Max:
-		return fmt.Errorf("-backoff %v is not between 0 and -max-backoff %v", b.Base, b.Max)
-	case b.Limit < 0 || b.Limit > statemachine.MaxErrors:
-		return fmt.Errorf("-failures %d is not between 0 and %d", b.Limit, statemachine.MaxErrors)
-	}
-	return nil
 }
 
 // hints returns what to try with a node of -dev.

@@ -17,7 +17,9 @@ import (
 )
 
 // statefulRunner runs tasks as processes which can be paused, are tried again
-// when they fail, and have schedules.
+// when they fail, and have schedules. It makes the Machines itself, where
+// etcd.NewService would do for other services: it keeps processes while they are
+// paused, and schedules decide in which state tasks begin.
 type statefulRunner struct {
 	*runner
 	store    statemachine.StateStore
