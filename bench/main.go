@@ -4,7 +4,7 @@
 // grouped writes without the library.
 //
 //	go run ./bench                     # everything
-//	go run ./bench -only massstart     # one scenario
+//	go run ./bench --only massstart    # one scenario
 package main
 
 import (

@@ -197,16 +197,20 @@ func measureFootprint() footprint {
 	return footprint{bytes: float64(m.HeapInuse + m.StackInuse), goroutines: runtime.NumGoroutine()}
 }
 
-// idle has one node run many tasks that do nothing.
+// idle has one node run many tasks that do nothing. The node is there before
+// them, so that the figures are those of tasks alone.
 func idle(ctx context.Context, o options) ([]figure, error) {
 	return onServer(ctx, o, func(ctx context.Context, s *server, _ float64) ([]figure, error) {
-		if _, err := submit(ctx, s.cli, o.Idle); err != nil {
-			return nil, err
-		}
-		before := measureFootprint()
 		r := newRunning(o.Idle)
 		n, err := startNode(ctx, s.cli, "a", true, func(*etcd.Coordinator) metafora.HandlerFunc { return waiter(r) })
 		if err != nil {
+			return nil, err
+		}
+		for len(n.coord.Nodes()) == 0 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		before := measureFootprint()
+		if _, err := submit(ctx, s.cli, o.Idle); err != nil {
 			return nil, err
 		}
 		if err := r.wait(ctx); err != nil {
@@ -225,7 +229,8 @@ func idle(ctx context.Context, o options) ([]figure, error) {
 	})
 }
 
-// idleRequests counts what etcd receives in a while, lease renewals apart.
+// idleRequests counts what etcd receives in a while, lease renewals apart, which
+// must be among it.
 func (s *server) idleRequests(ctx context.Context, d time.Duration) (float64, error) {
 	before, err := s.counters(ctx)
 	if err != nil {
@@ -237,13 +242,21 @@ func (s *server) idleRequests(ctx context.Context, d time.Duration) (float64, er
 		return 0, ctx.Err()
 	}
 	after, err := s.counters(ctx)
-	var sum float64
+	if err != nil {
+		return 0, err
+	}
+	var renewals, others float64
 	for method, v := range after.requests {
-		if method != "LeaseKeepAlive" {
-			sum += v - before.requests[method]
+		if method == "LeaseKeepAlive" {
+			renewals += v - before.requests[method]
+		} else {
+			others += v - before.requests[method]
 		}
 	}
-	return sum, err
+	if renewals == 0 {
+		return 0, fmt.Errorf("etcd counted no lease renewal in %v", d)
+	}
+	return others, nil
 }
 
 // failover ends a node process that runs everything, and waits until another
