@@ -22,7 +22,7 @@ func (onlyA) CanClaim(t metafora.Task) (until time.Time, ok bool) {
 	return time.Now().Add(time.Hour), false
 }
 
-// Tasks, Ignores, Counts and String tell what a node is doing.
+// Tasks, Task, Ignores, Counts and String tell what a node is doing.
 func ExampleConsumer_Tasks() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -52,6 +52,8 @@ func ExampleConsumer_Tasks() {
 	for _, r := range node.Tasks() {
 		fmt.Println("running:", r.ID(), r.Claim.Node, "asked to stop:", !r.Stopped.IsZero())
 	}
+	_, here := node.Task("b")
+	fmt.Println("b runs here:", here)
 	for _, d := range node.Ignores() {
 		fmt.Println("deferred:", d.ID, "by the", d.Reason, time.Until(d.Until) > time.Minute)
 	}
@@ -61,6 +63,7 @@ func ExampleConsumer_Tasks() {
 	// Output:
 	// node node-1: 1 running, 0 claiming, 1 deferred
 	// running: a node-1 asked to stop: false
+	// b runs here: false
 	// deferred: b by the balancer true
 	// {Running:1 Settling:0 Claiming:0 Deferred:1}
 	// ended: <nil>

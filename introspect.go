@@ -38,6 +38,17 @@ func (c *Consumer) Tasks() []RunningTask {
 	return c.runningTasks(func(*running) bool { return true })
 }
 
+// Task returns the task of an ID if its handler runs.
+func (c *Consumer) Task(id string) (RunningTask, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.tasks[id]
+	if r == nil || r.returned {
+		return RunningTask{}, false
+	}
+	return r.info(), true
+}
+
 func (c *Consumer) runningTasks(include func(*running) bool) []RunningTask {
 	c.mu.Lock()
 	list := make([]RunningTask, 0, len(c.tasks))

@@ -33,6 +33,11 @@ func TestNodeDescribesItself(t *testing.T) {
 		if want := (metafora.Counts{Running: 1, Settling: 1, Claiming: 1, Deferred: 1}); n.Counts() != want {
 			t.Errorf("counts %+v, want %+v", n.Counts(), want)
 		}
+		for id, runs := range map[string]bool{"running": true, "settling": false, "claiming": false, "refused": false, "absent": false} {
+			if r, ok := n.Task(id); ok != runs || ok && r != n.Tasks()[0] {
+				t.Errorf("task %s: %v %+v", id, ok, r)
+			}
+		}
 		want := func(line string) {
 			t.Helper()
 			if n.String() != line {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,15 +22,28 @@ type fakeNode struct {
 	counts           metafora.Counts
 	tasks            []metafora.RunningTask
 	ignores          []metafora.Deferred
+	listed           int // calls of Tasks
 }
 
-func (n *fakeNode) Name() string                  { return n.name }
-func (n *fakeNode) Started() time.Time            { return n.started }
-func (n *fakeNode) Frozen() bool                  { return n.frozen }
-func (n *fakeNode) Draining() bool                { return n.draining }
-func (n *fakeNode) Counts() metafora.Counts       { return n.counts }
-func (n *fakeNode) Tasks() []metafora.RunningTask { return n.tasks }
-func (n *fakeNode) Ignores() []metafora.Deferred  { return n.ignores }
+func (n *fakeNode) Name() string            { return n.name }
+func (n *fakeNode) Started() time.Time      { return n.started }
+func (n *fakeNode) Frozen() bool            { return n.frozen }
+func (n *fakeNode) Draining() bool          { return n.draining }
+func (n *fakeNode) Counts() metafora.Counts { return n.counts }
+
+func (n *fakeNode) Tasks() []metafora.RunningTask {
+	n.listed++
+	return n.tasks
+}
+
+func (n *fakeNode) Task(id string) (metafora.RunningTask, bool) {
+	i := slices.IndexFunc(n.tasks, func(r metafora.RunningTask) bool { return r.ID() == id })
+	if i < 0 {
+		return metafora.RunningTask{}, false
+	}
+	return n.tasks[i], true
+}
+func (n *fakeNode) Ignores() []metafora.Deferred { return n.ignores }
 
 // fakeMachine is a handler with a state, which counts who looks at it.
 type fakeMachine struct {

@@ -40,8 +40,8 @@ import (
 //
 // The handler changes nothing, and it asks nobody who they are: mount it behind
 // your own authentication, or on an address that only operators reach. It shows
-// the IDs of tasks and the errors of stateful ones, and a request costs time and
-// memory proportional to the number of tasks that the node has.
+// the IDs of tasks and the errors of stateful ones, and the page and each list
+// cost time and memory proportional to the number of tasks that the node has.
 func Handler(c *metafora.Consumer) http.Handler { return newHandler(c) }
 
 // node is what a handler shows: a Consumer.
@@ -52,6 +52,7 @@ type node interface {
 	Draining() bool
 	Counts() metafora.Counts
 	Tasks() []metafora.RunningTask
+	Task(id string) (metafora.RunningTask, bool)
 	Ignores() []metafora.Deferred
 }
 
@@ -111,8 +112,20 @@ func (h *handler) serveTasks(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	sendList(w, r, h.node.Name(), "tasks", func(emit func(Task) error) (Rest, error) {
-		return selectTasks(h.node.Tasks(), q, emit)
+		return selectTasks(h.candidates(q), q, emit)
 	})
+	return nil
+}
+
+// candidates returns the running tasks that q can select from, sorted by ID. To
+// look at one task does not cost what a look at all of them does.
+func (h *handler) candidates(q query) []metafora.RunningTask {
+	if q.task == "" {
+		return h.node.Tasks()
+	}
+	if r, ok := h.node.Task(q.task); ok {
+		return []metafora.RunningTask{r}
+	}
 	return nil
 }
 

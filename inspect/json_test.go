@@ -164,7 +164,7 @@ func TestATaskAskedForByIDCostsNoOther(t *testing.T) {
 	var looked atomic.Int64
 	n := &fakeNode{tasks: manyTasks(1000, &looked)}
 	get(t, n, "/tasks?task=task-000500")
-	if got := looked.Load(); got != 1 {
-		t.Errorf("%d tasks were looked at", got)
+	if got := looked.Load(); got != 1 || n.listed > 0 {
+		t.Errorf("%d tasks were looked at, all were listed %d times", got, n.listed)
 	}
 }
