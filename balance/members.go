@@ -176,12 +176,11 @@ func (ms *members) share(i, total int) float64 {
 	return float64(total) * ms.list[i].weight / ms.weight
 }
 
-// need returns up to how many tasks a member is needy that has less than its share
-// by some factor. Small shares round so coarsely that a node which gave what it has
-// above its share could be needy for that, and take it back at once: hence no more
-// than the share rounded down.
-func need(share, factor float64) float64 {
-	return min(share/factor-epsilon, float64(max(1, floor(share))))
+// farBelow tells whether a load is less than a share by some factor. Small shares round
+// so coarsely that a node which gave what it has above its share could be needy for
+// that, and take it back at once: hence the load is not the share rounded down.
+func farBelow(load int, share, factor float64) bool {
+	return float64(load) < share/factor-epsilon && load < max(1, floor(share))
 }
 
 // epsilon is more than an error of floating point in a number of tasks.

@@ -40,7 +40,7 @@ func (r *Rendezvous) rank(i int, task uint64, load, total int) rank {
 		k.tier = silent
 	case float64(load) >= r.bound(share)-epsilon:
 		k.tier = full
-	case m.active && float64(load) < r.need(share):
+	case m.active && r.needy(load, share):
 		k.tier = needy
 	}
 	return k
@@ -49,10 +49,12 @@ func (r *Rendezvous) rank(i int, task uint64, load, total int) rank {
 // bound returns from how many tasks on a member with some share is full.
 func (r *Rendezvous) bound(share float64) float64 { return share * r.factor }
 
-// need returns up to how many tasks a member with some share is needy. The way
-// down is longer than that up: few nodes are needy unless they have just joined,
-// so that nearly all tasks go where their hash says.
-func (r *Rendezvous) need(share float64) float64 { return need(share, r.factor*r.factor) }
+// needy tells whether a member with some share is far below it. The way down is
+// longer than that up: few nodes are needy unless they have just joined, so that
+// nearly all tasks go where their hash says.
+func (r *Rendezvous) needy(load int, share float64) bool {
+	return farBelow(load, share, r.factor*r.factor)
+}
 
 // key returns a number that orders the members for a task. The smallest one is
 // a member's with a chance in proportion to its weight: -ln(u)/w, with u uniform

@@ -97,13 +97,12 @@ func (r row) portion(density, phase float64) int {
 func (r *Rendezvous) lack(i, total int) int {
 	m := &r.members.list[i]
 	share := r.members.share(i, total)
-	need := r.need(share)
-	if i == r.members.self || !m.active || float64(m.owned) >= need {
+	if i == r.members.self || !m.active || !r.needy(m.owned, share) {
 		return 0
 	}
 	goal := floor(share)
 	if m.lacked {
-		goal = min(goal, ceil(need))
+		goal = min(goal, ceil(share/(r.factor*r.factor)))
 	}
 	return max(0, goal-m.owned)
 }

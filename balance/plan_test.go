@@ -38,8 +38,8 @@ func TestGivingMakesNobodyNeedy(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		share := rapid.Float64Range(1, 1000).Draw(t, "share")
 		factor := rapid.Float64Range(1, 4).Draw(t, "factor")
-		if n := need(share, factor); float64(floor(share)) < n {
-			t.Errorf("with %d of %v a node is needy, below %v", floor(share), share, n)
+		if n := floor(share); farBelow(n, share, factor) {
+			t.Errorf("with %d of %v a node is needy", n, share)
 		}
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/metafora-go/metafora"
 )
 
 // drawCluster draws a model's timing, nodes and weights, and how many tasks each
@@ -55,16 +57,16 @@ func (m *model) share(n *modelNode) float64 {
 	total, weights := 0, 0.0
 	for _, o := range m.nodes {
 		total += o.owned
-		weights += weightOf(o)
+		weights += weightOf(o.node)
 	}
-	return float64(total) * weightOf(n) / weights
+	return float64(total) * weightOf(n.node) / weights
 }
 
-func weightOf(n *modelNode) float64 {
-	if n.node.Weight == 0 {
+func weightOf(n metafora.Node) float64 {
+	if n.Weight == 0 {
 		return 1
 	}
-	return n.node.Weight
+	return n.Weight
 }
 
 // excess returns how many tasks must move at least so that no node has more than

@@ -91,7 +91,7 @@ func TestTasksOfLeavingNodeSpreadAndNothingElseMoves(t *testing.T) {
 }
 
 func TestOverloadedNodesOfLargeClusterReleaseNoMoreThanTheyMust(t *testing.T) {
-	const nodes, tasks, hot, extra = 200, 96_000, 4, 1000
+	const nodes, tasks, hot, extra = 200, 99_000, 4, 250
 	m := run(t, config{balancer: newRendezvous, stop: time.Second}, func(m *model) {
 		m.joinAll(nodes)
 		m.spread(tasks)

@@ -36,16 +36,15 @@ func (r *Rendezvous) carryOut(p *plan) []string {
 	var ids []string
 	tasks := r.bc.Tasks()
 	given := make([]bool, len(tasks))
-	for _, kind := range []kind{goesHome, strays, leavesHome} {
+	for _, last := range []kind{goesHome, strays, leavesHome} {
 		for n, t := range tasks {
 			if p.empty() {
 				return ids
 			}
-			// Each task given can make another of a different kind.
 			if given[n] {
 				continue
 			}
-			if i := r.taker(p, t.Task, kind); i >= 0 {
+			if i := r.taker(p, t.Task, last); i >= 0 {
 				p.give(r.members.self, i)
 				given[n] = true
 				ids = append(ids, t.ID())
@@ -66,9 +65,9 @@ const (
 )
 
 // taker returns the member that would claim a task first if it were released,
-// by the rules of CanClaim; -1 when the task is of another kind, or the plan has
-// no task for that one.
-func (r *Rendezvous) taker(p *plan, t metafora.Task, want kind) int {
+// by the rules of CanClaim; -1 when the task is of a kind after last, or the plan
+// has no task for that one. What kind a task is of changes with each one given.
+func (r *Rendezvous) taker(p *plan, t metafora.Task, last kind) int {
 	ms := &r.members
 	task := xxhash.Sum64String(t.ID())
 	first, home := -1, -1
@@ -97,7 +96,7 @@ func (r *Rendezvous) taker(p *plan, t metafora.Task, want kind) int {
 		is = leavesHome
 	}
 	hasQuota := p.quota[first] > 0 && (is == goesHome || ms.list[first].lacked)
-	if is != want || !hasQuota && p.over == 0 {
+	if is > last || !hasQuota && p.over == 0 {
 		return -1
 	}
 	return first
