@@ -176,11 +176,15 @@ func (ms *members) share(i, total int) float64 {
 	return float64(total) * ms.list[i].weight / ms.weight
 }
 
+// keep returns how many tasks a node with some share keeps when others need some: its
+// share rounded down, but not its only task.
+func keep(share float64) int { return max(1, floor(share)) }
+
 // farBelow tells whether a load is less than a share by some factor. Small shares round
-// so coarsely that a node which gave what it has above its share could be needy for
-// that, and take it back at once: hence the load is not the share rounded down.
+// so coarsely that a node left with what it keeps could be far below its share, and
+// take back what it gave: that is not far.
 func farBelow(load int, share, factor float64) bool {
-	return float64(load) < share/factor-epsilon && load < max(1, floor(share))
+	return float64(load) < share/factor-epsilon && load < keep(share)
 }
 
 // epsilon is more than an error of floating point in a number of tasks.

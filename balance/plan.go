@@ -32,7 +32,7 @@ func (r *Rendezvous) plan() plan {
 		p.loads[i] = m.owned
 	}
 	owned, share := ms.list[ms.self].owned, ms.share(ms.self, p.total)
-	p.excess = owned - floor(share)
+	p.excess = owned - keep(share)
 	if owned > ceil(r.factor*r.bound(share)) {
 		p.over = owned - ceil(r.bound(share))
 	}
@@ -57,7 +57,7 @@ func (r *Rendezvous) apportion(p *plan) {
 	}
 }
 
-// row is what all nodes have above their shares, laid out node after node, and
+// row is what all nodes have above their shares, and above one, laid out node after node, and
 // the place of this node in it.
 type row struct {
 	length, start, end float64
@@ -70,7 +70,7 @@ func (ms *members) row(total int) row {
 			r.start = r.length
 		}
 		if m.active {
-			r.length += max(0, float64(m.owned)-ms.share(i, total))
+			r.length += max(0, float64(m.owned)-max(1, ms.share(i, total)))
 		}
 		if i == ms.self {
 			r.end = r.length

@@ -2,6 +2,7 @@ package balance_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -37,6 +38,94 @@ func TestEveryTaskIsClaimedInTheEnd(t *testing.T) {
 					m.settle(10 * time.Minute)
 				})
 				m.check(rt)
+			})
+		})
+	}
+}
+
+// able tells whether a node takes what is left to it.
+func (n *modelNode) able() bool { return !n.hung && n.refuses == nil && n.node.Accepting }
+
+// shares returns the least and the greatest number of tasks that may be a node's fair
+// share: other nodes count or not when they are unable, depending on whether they
+// have let a task pass.
+func (m *model) shares(n *modelNode) (least, most float64) {
+	var owned int
+	var weights float64
+	for _, o := range m.nodes {
+		if o.able() || o == n {
+			owned += o.owned
+			weights += weightOf(o.node)
+		}
+	}
+	a, b := float64(owned)*weightOf(n.node)/weights, m.share(n)
+	return min(a, b), max(a, b)
+}
+
+// surplus returns how many tasks nodes that balance may have above their shares.
+func (m *model) surplus() int {
+	sum := 0
+	for _, n := range m.nodes {
+		if !n.hung {
+			least, _ := m.shares(n)
+			sum += max(0, n.owned-int(least))
+		}
+	}
+	return sum
+}
+
+// After any history of nodes that join, leave, freeze and hang, and of tasks that
+// come and go, a bounded number of rounds suffices for balance, few tasks move on
+// the way, and none after that.
+func TestBalanceReturnsAfterAnyHistory(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		balancer func(*modelNode) metafora.Balancer
+		factor   float64
+		slack    int
+	}{
+		"rendezvous": {newRendezvous, loadFactor * loadFactor, 0},
+		"fair":       {newFair, threshold, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(rt *rapid.T) {
+				d := drawCluster(rt, 20, 200, 1, 20, 100)
+				d.cfg.balancer = c.balancer
+				steps := rapid.SliceOfN(rapid.IntRange(0, 1<<16), 0, 30).Draw(rt, "steps")
+				var surplus, before int
+				m := run(t, d.cfg, func(m *model) {
+					d.start(m)
+					m.join("healthy", 1)
+					for i, s := range steps {
+						m.step(i, s)
+					}
+					m.settle(10 * time.Minute)
+					surplus, before = m.surplus(), m.moves
+					for range 30 {
+						m.balance()
+						m.pass(time.Minute)
+					}
+					m.settle(10 * time.Minute)
+					for range 10 {
+						if n := m.balance(); n > 0 {
+							m.faultf("%d tasks move when all should be still", n)
+						}
+						m.pass(10 * time.Minute)
+					}
+				})
+				m.check(rt)
+				for _, n := range m.nodes {
+					if !n.able() {
+						continue
+					}
+					_, share := m.shares(n)
+					if most := int(math.Ceil(c.factor*share-1e-9)) + c.slack; n.owned > most {
+						rt.Errorf("%s has %d tasks, more than %d", n.node.Name, n.owned, most)
+					}
+				}
+				if moves, most := m.moves-before, 2*surplus+len(m.nodes); moves > most {
+					rt.Errorf("%d moves, where %d tasks are too many", moves, surplus)
+				}
 			})
 		})
 	}
