@@ -25,8 +25,9 @@ const (
 // the threshold when it is told to balance.
 //
 // All nodes below the threshold try to claim each task, which costs an attempt
-// of each of them. In clusters of more than a few nodes [Rendezvous] does
-// better.
+// of each of them, and a node that let tasks pass once, as it was slow to start, gets
+// its share only as new tasks come. In clusters of more than a few nodes
+// [Rendezvous] does better.
 type Fair struct {
 	threshold float64
 	patience  time.Duration

@@ -25,6 +25,7 @@ type member struct {
 	trust    trust
 	silent   bool
 	active   bool // counts among those that share the tasks
+	wanted   bool // goes first for what it lacks: active or on trial
 	lacked   bool // was needy in the latest round of balancing
 }
 
@@ -34,6 +35,7 @@ type members struct {
 	cluster metafora.ClusterState
 	filter  func(metafora.Node) bool
 	window  time.Duration // of the tallies
+	trials  bool          // whether those on probation are tried
 
 	name  string // of this node
 	self  int    // this node's index in list, -1 when it is not there
@@ -48,6 +50,10 @@ type members struct {
 	owned    int
 	expected int
 	uniform  bool // all weights are equal
+
+	// Sums over the members for which a task is to be released as a trial.
+	trialWeight float64
+	trialOwned  int
 }
 
 func (ms *members) init(name string) {
@@ -91,6 +97,7 @@ func (ms *members) reload(now time.Time, own int) {
 			stayed++
 		}
 		m.read(n, ms.cluster.NodeTaskCount(n.Name), now, ms.window)
+		m.wanted = m.active || ms.trials && m.trust.onTrial(now) && m.expected == m.tally.counted
 		if n.Name == ms.name {
 			ms.self, m.owned, m.expected = len(next), own, max(own, m.expected)
 		}
@@ -132,13 +139,18 @@ func (m *member) read(n metafora.Node, owned int, now time.Time, window time.Dur
 // sum computes the sums over the active members.
 func (ms *members) sum() {
 	ms.weight, ms.owned, ms.expected, ms.uniform = 0, 0, 0, true
+	ms.trialWeight, ms.trialOwned = 0, 0
 	for i := range ms.list {
 		m := &ms.list[i]
 		ms.uniform = ms.uniform && m.weight == ms.list[0].weight
-		if m.active {
+		switch {
+		case m.active:
 			ms.weight += m.weight
 			ms.owned += m.existing()
 			ms.expected += m.expected
+		case ms.trials && m.trust.needsTask(ms.asOf):
+			ms.trialWeight += m.weight
+			ms.trialOwned += m.existing()
 		}
 	}
 }
@@ -151,6 +163,7 @@ func (m *member) existing() int { return max(m.owned, m.tally.counted) }
 func (ms *members) assign(i int) {
 	m := &ms.list[i]
 	m.tally.add()
+	m.wanted = m.active // one task is enough for a trial
 	ms.expect(m)
 }
 
@@ -173,7 +186,18 @@ func (ms *members) total(isNew bool) int {
 
 // share returns the part of total tasks that is a member's.
 func (ms *members) share(i, total int) float64 {
+	if ms.weight == 0 { // all are on probation
+		return float64(total)
+	}
 	return float64(total) * ms.list[i].weight / ms.weight
+}
+
+// above returns how many of total tasks a member has above its share, were those on
+// trial to have theirs, and above one.
+func (ms *members) above(i, total int) float64 {
+	m := &ms.list[i]
+	share := float64(total+ms.trialOwned) * m.weight / (ms.weight + ms.trialWeight)
+	return max(0, float64(m.owned)-max(1, share))
 }
 
 // keep returns how many tasks a node with some share keeps when others need some: its
@@ -185,6 +209,15 @@ func keep(share float64) int { return max(1, floor(share)) }
 // take back what it gave: that is not far.
 func farBelow(load int, share, factor float64) bool {
 	return float64(load) < share/factor-epsilon && load < keep(share)
+}
+
+// tried notes that this round, if any, has released tasks for those on trial.
+func (ms *members) tried() {
+	for i := range ms.list {
+		if m := &ms.list[i]; !m.active && m.trust.needsTask(ms.asOf) {
+			m.trust.putOff(ms.asOf)
+		}
+	}
 }
 
 // epsilon is more than an error of floating point in a number of tasks.

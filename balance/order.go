@@ -40,7 +40,7 @@ func (r *Rendezvous) rank(i int, task uint64, load, total int) rank {
 		k.tier = silent
 	case float64(load) >= r.bound(share)-epsilon:
 		k.tier = full
-	case m.active && r.needy(load, share):
+	case m.wanted && r.needy(load, share):
 		k.tier = needy
 	}
 	return k

@@ -32,7 +32,7 @@ func (r *Rendezvous) plan() plan {
 		p.loads[i] = m.owned
 	}
 	owned, share := ms.list[ms.self].owned, ms.share(ms.self, p.total)
-	p.excess = owned - keep(share)
+	p.excess = ceil(ms.above(ms.self, p.total))
 	if owned > ceil(r.factor*r.bound(share)) {
 		p.over = owned - ceil(r.bound(share))
 	}
@@ -70,7 +70,7 @@ func (ms *members) row(total int) row {
 			r.start = r.length
 		}
 		if m.active {
-			r.length += max(0, float64(m.owned)-max(1, ms.share(i, total)))
+			r.length += ms.above(i, total)
 		}
 		if i == ms.self {
 			r.end = r.length
@@ -95,13 +95,18 @@ func (r row) portion(density, phase float64) int {
 // do with others, but only until the member is no longer needy: after that nobody
 // would leave them to it.
 func (r *Rendezvous) lack(i, total int) int {
-	m := &r.members.list[i]
-	share := r.members.share(i, total)
-	if i == r.members.self || !m.active || !r.needy(m.owned, share) {
+	ms := &r.members
+	m, share := &ms.list[i], ms.share(i, total)
+	if i == ms.self || !r.needy(m.owned, share) {
 		return 0
 	}
 	goal := floor(share)
-	if m.lacked {
+	switch {
+	case !m.active && !m.trust.needsTask(ms.asOf):
+		return 0
+	case !m.active:
+		goal = min(goal, m.owned+1)
+	case m.lacked:
 		goal = min(goal, ceil(share/(r.factor*r.factor)))
 	}
 	return max(0, goal-m.owned)

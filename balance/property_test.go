@@ -79,9 +79,9 @@ func (m *model) excess() int {
 	return sum
 }
 
-// rebalance lets the cluster balance for half an hour after which nothing more may
-// move, and returns the model and how many tasks had to move at least.
-func (d drawnCluster) rebalance(t *testing.T) (m *model, excess int) {
+// rebalance lets the cluster balance for half an hour after which all should be still
+// for a day, and returns the model and how many tasks had to move at least.
+func (d drawnCluster) rebalance(t *testing.T, trials int) (m *model, excess int) {
 	t.Helper()
 	m = run(t, d.cfg, func(m *model) {
 		d.start(m)
@@ -92,14 +92,22 @@ func (d drawnCluster) rebalance(t *testing.T) (m *model, excess int) {
 			m.pass(d.gap)
 		}
 		m.settle(10 * time.Minute)
-		for range 10 {
-			if n := m.balance(); n > 0 {
-				m.faultf("%d tasks move after %v", n, time.Since(start))
-			}
-			m.pass(10 * time.Minute)
-		}
+		m.expectCalm(trials)
 	})
 	return m, excess
+}
+
+// expectCalm lets a day pass in which no tasks should move, but for some that go to
+// nodes on trial.
+func (m *model) expectCalm(trials int) {
+	before := m.moves
+	for range 6 * 24 {
+		m.balance()
+		m.pass(10 * time.Minute)
+	}
+	if n := m.moves - before; n > trials {
+		m.faultf("%d tasks move when all should be still", n)
+	}
 }
 
 // checkLoad checks that each node has at most factor times its share, rounded up,
@@ -116,7 +124,7 @@ func TestRendezvousBalancesWithFewestMoves(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		d := drawCluster(rt, 40, 400, 1, 20, 200)
 		d.cfg.balancer = newRendezvous
-		m, excess := d.rebalance(t)
+		m, excess := d.rebalance(t, 0)
 		m.check(rt)
 		m.checkLoad(rt, loadFactor*loadFactor, 0)
 		if most := excess + excess/10 + len(m.nodes); m.moves > most {
@@ -129,7 +137,7 @@ func TestFairBalancesWithFewMoves(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		d := drawCluster(rt, 40, 400, 1, 20, 100)
 		d.cfg.balancer = newFair
-		m, excess := d.rebalance(t)
+		m, excess := d.rebalance(t, 0)
 		m.check(rt)
 		// A node that lost all its races lately is not counted on until it
 		// takes a task, which leaves the others a little more.
@@ -141,14 +149,14 @@ func TestFairBalancesWithFewMoves(t *testing.T) {
 }
 
 // With views that are older than the pauses between rounds all bets on evenness
-// are off, but not those on peace.
+// are off, but not those on peace: nodes that are always late come to be doubted.
 func TestBalancingWithVeryOldViewsEnds(t *testing.T) {
 	for name, balancer := range balancers {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				d := drawCluster(rt, 20, 200, 1, 1000, 5000)
 				d.cfg.balancer = balancer
-				m, excess := d.rebalance(t)
+				m, excess := d.rebalance(t, 5*len(d.weights))
 				m.check(rt)
 				if most := 8*excess + 10*len(m.nodes); m.moves > most {
 					rt.Errorf("%d moves, where %d tasks are too many", m.moves, excess)

@@ -116,6 +116,39 @@ func TestOverloadedNodesOfLargeClusterReleaseNoMoreThanTheyMust(t *testing.T) {
 	}
 }
 
+// A node that was slow to start let all pass that the others released for it, and no
+// new tasks come that it could take.
+func TestNodeThatWasDoubtedGetsItsShareInTheEnd(t *testing.T) {
+	for _, nodes := range []int{1, 3, 30} {
+		t.Run(fmt.Sprintf("%d other nodes", nodes), func(t *testing.T) {
+			m := run(t, config{balancer: newRendezvous, stop: time.Second}, func(m *model) {
+				m.joinAll(nodes)
+				m.spread(20 * nodes)
+				m.pass(time.Second)
+				slow := m.join("slow", 1)
+				slow.hung = true
+				for range 20 {
+					m.balance()
+					m.pass(time.Second)
+				}
+				slow.hung = false
+				before := m.moves
+				for range 10 {
+					m.balance()
+					m.pass(time.Minute)
+				}
+				if share := m.share(slow); float64(slow.owned) < math.Floor(share/loadFactor/loadFactor) {
+					t.Errorf("it has %d tasks, its share is %.1f", slow.owned, share)
+				}
+				if moves := m.moves - before; moves > slow.owned+2 {
+					t.Errorf("%d moves for %d tasks", moves, slow.owned)
+				}
+			})
+			m.check(t)
+		})
+	}
+}
+
 func TestRollingRestartKeepsTheBalance(t *testing.T) {
 	const nodes, tasks = 40, 2000
 	m := run(t, config{balancer: newRendezvous, stop: 100 * time.Millisecond}, func(m *model) {
@@ -187,7 +220,7 @@ func TestNoTaskMovesBackAndForth(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, excess := d.rebalance(t)
+			m, excess := d.rebalance(t, 0)
 			m.check(t)
 			if m.moves > excess {
 				t.Errorf("%d moves, where %d tasks are too many", m.moves, excess)

@@ -24,6 +24,7 @@ func (r *Rendezvous) Balance() []string {
 	plan := r.plan()
 	ids := r.carryOut(&plan)
 	r.note(&plan)
+	r.members.tried()
 	r.damper.released(now, len(ids))
 	return ids
 }
@@ -76,7 +77,11 @@ func (r *Rendezvous) taker(p *plan, t metafora.Task, last kind) int {
 		if !r.mayRun(t, i) {
 			continue
 		}
-		k := r.rank(i, task, p.loads[i], p.total)
+		load := p.loads[i]
+		if i == ms.self {
+			load-- // it is without this one then
+		}
+		k := r.rank(i, task, load, p.total)
 		if first < 0 || k.before(best) {
 			best, first = k, i
 		}
@@ -95,7 +100,8 @@ func (r *Rendezvous) taker(p *plan, t metafora.Task, last kind) int {
 	case ms.self:
 		is = leavesHome
 	}
-	hasQuota := p.quota[first] > 0 && (is == goesHome || ms.list[first].lacked)
+	m := &ms.list[first]
+	hasQuota := p.quota[first] > 0 && (is == goesHome || m.lacked || !m.active)
 	if is > last || !hasQuota && p.over == 0 {
 		return -1
 	}

@@ -82,7 +82,7 @@ func NewRendezvous(cluster metafora.ClusterState, opts ...RendezvousOption) *Ren
 	for _, opt := range opts {
 		opt(r)
 	}
-	r.members = members{cluster: cluster, window: 2 * r.delay}
+	r.members = members{cluster: cluster, window: 2 * r.delay, trials: true}
 	r.waiting = newWaiting(r.delay / 5)
 	return r
 }

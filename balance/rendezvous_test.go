@@ -124,14 +124,14 @@ func TestNodesThatTakeNothingAreNotWaitedForNorGivenTasks(t *testing.T) {
 					}
 				})
 				m.check(t)
-				if m.moves > 0 {
-					t.Errorf("%d tasks were released for nobody", m.moves)
+				if most := 2 * c.bad; m.moves > most {
+					t.Errorf("%d tasks were released for nobody, more than %d", m.moves, most)
 				}
 				var waited time.Duration
 				for _, task := range m.tasks {
 					waited += task.waited
 				}
-				if mean := waited / tasks; mean > 300*time.Millisecond {
+				if mean := waited / tasks; mean > 600*time.Millisecond {
 					t.Errorf("tasks waited for %v on average", mean)
 				}
 			})
