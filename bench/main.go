@@ -1,20 +1,21 @@
 // Command bench measures the library against one etcd server in a process of its
 // own, over loopback, with fsync as it is. Each figure comes with its target and,
 // where it is a rate of writes, with what the same etcd did in the same run for
-// grouped writes without the library.
+// grouped claims without the library. README.md explains the figures.
 //
-//	go run ./bench                     # everything
-//	go run ./bench --only massstart    # one scenario
+//	go run ./bench                        # everything
+//	go run ./bench --only=massstart       # one scenario
+//	go run ./bench --json > figures.json  # for programs
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -25,15 +26,21 @@ type options struct {
 	Idle  int      `default:"100000" help:"Tasks of the scenarios about idle tasks."`
 	Runs  int      `default:"3" help:"Runs of each scenario; the median counts."`
 	Only  []string `help:"Scenarios to run: ${scenarios}."`
+	JSON  bool     `name:"json" help:"Print JSON instead of a table."`
 }
 
-// figure is one measured value.
-type figure struct {
-	name   string
-	unit   string
-	target string
-	value  float64
-	raw    float64 // the same etcd without the library, 0 where that has no meaning
+// Validate is called by kong.
+func (o options) Validate() error {
+	if o.Tasks < 1 || o.Idle < 1 || o.Runs < 1 {
+		return errors.New("--tasks, --idle and --runs must be at least 1")
+	}
+	names := scenarioNames()
+	for _, name := range o.Only {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("no scenario %q, there are: %s", name, strings.Join(names, ", "))
+		}
+	}
+	return nil
 }
 
 type scenario struct {
@@ -52,21 +59,25 @@ func scenarios() []scenario {
 	}
 }
 
+func scenarioNames() []string {
+	var names []string
+	for _, s := range scenarios() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
 func main() {
 	if role := os.Getenv(roleVariable); role != "" {
 		exitOn(play(role))
 		return
 	}
-	var names []string
-	for _, s := range scenarios() {
-		names = append(names, s.name)
-	}
 	var o options
 	kong.Parse(&o, kong.Name("bench"), kong.Description("Measures metafora on one etcd."),
-		kong.Vars{"scenarios": strings.Join(names, ", ")})
+		kong.Vars{"scenarios": strings.Join(scenarioNames(), ", ")})
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	exitOn(measure(ctx, o))
+	exitOn(measure(ctx, o, newReport(os.Stdout, o)))
 }
 
 func exitOn(err error) {
@@ -76,9 +87,7 @@ func exitOn(err error) {
 	}
 }
 
-func measure(ctx context.Context, o options) error {
-	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(out, "scenario\tfigure\tmedian\tunit\ttarget\traw etcd\tratio\truns")
+func measure(ctx context.Context, o options, r report) error {
 	for _, s := range scenarios() {
 		if len(o.Only) > 0 && !slices.Contains(o.Only, s.name) {
 			continue
@@ -91,38 +100,11 @@ func measure(ctx context.Context, o options) error {
 			}
 			runs = append(runs, figures)
 		}
-		for i, f := range runs[0] {
-			values := make([]float64, len(runs))
-			raws := make([]float64, len(runs))
-			for j, r := range runs {
-				values[j], raws[j] = r[i].value, r[i].raw
-			}
-			raw, ratio := "", ""
-			if r := median(raws); r > 0 {
-				raw, ratio = number(r), fmt.Sprintf("%.2f", median(values)/r)
-			}
-			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", s.name, f.name, number(median(values)), f.unit, f.target, raw, ratio, len(runs))
-		}
-		if err := out.Flush(); err != nil {
+		if err := r.add(summarise(s.name, runs)); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-func median(values []float64) float64 {
-	s := slices.Sorted(slices.Values(values))
-	if len(s) == 0 {
-		return 0
-	}
-	return s[len(s)/2]
-}
-
-func number(v float64) string {
-	if v >= 100 {
-		return fmt.Sprintf("%.0f", v)
-	}
-	return fmt.Sprintf("%.4g", v)
+	return r.end()
 }
 
 // perSecond is the rate of n things since a time.

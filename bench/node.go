@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -24,6 +25,7 @@ type node struct {
 	consumer *metafora.Consumer
 	coord    *etcd.Coordinator
 	ended    chan error
+	own      *clientv3.Client // closed with the node, nil if others use it
 }
 
 // running counts handlers, and tells when a number of them was reached.
@@ -86,7 +88,11 @@ func startNode(ctx context.Context, cli *clientv3.Client, name string, alone boo
 
 func (n *node) stop() error {
 	n.consumer.Shutdown()
-	return <-n.ended
+	err := <-n.ended
+	if n.own != nil {
+		err = errors.Join(err, n.own.Close())
+	}
+	return err
 }
 
 func stopAll(nodes []*node) error {

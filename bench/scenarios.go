@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/backend/etcd"
 )
@@ -58,8 +60,12 @@ func submitAndDone(ctx context.Context, o options) ([]figure, error) {
 			time.Sleep(time.Millisecond)
 		}
 		done := perSecond(o.Tasks, begun)
-		if left, err := client.Tasks(ctx); err != nil || len(left) > 0 {
-			return nil, fmt.Errorf("%d tasks are left: %w", len(left), err)
+		left, err := client.Tasks(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(left) > 0 {
+			return nil, fmt.Errorf("%d tasks are left", len(left))
 		}
 		return []figure{
 			{"SubmitTasks", "tasks/s", ">= 20000", submitted, raw},
@@ -91,9 +97,13 @@ func massStartOf(ctx context.Context, s *server, raw float64, count, tasks int) 
 	if err != nil {
 		return nil, err
 	}
+	connections, err := s.dial(ctx, count)
+	if err != nil {
+		return nil, err
+	}
 	r := newRunning(tasks)
 	begun := time.Now()
-	nodes, err := startNodes(ctx, s, count, r)
+	nodes, err := startNodes(ctx, connections, r)
 	if err != nil {
 		return nil, err
 	}
@@ -101,33 +111,53 @@ func massStartOf(ctx context.Context, s *server, raw float64, count, tasks int) 
 		return nil, err
 	}
 	rate := perSecond(tasks, begun)
-	after, err := s.counters(ctx)
+	after, err := s.countersLater(ctx)
 	if err != nil {
 		return nil, err
 	}
+	// Nodes that joined a moment later got some of the first one's tasks.
+	claims := float64(r.now.Load())
+	each := func(n float64) float64 { return n / claims }
 	figures := []figure{
 		{fmt.Sprintf("claimed by %d", count), "tasks/s", map[int]string{1: ">= 15000", 4: ">= 10000"}[count], rate, raw},
-		{fmt.Sprintf("proposals by %d", count), "per task", "<= 0.1", (after.proposals - before.proposals) / float64(tasks), 0},
-		{fmt.Sprintf("Range requests by %d", count), "per task", "< 0.01", (after.requests["Range"] - before.requests["Range"]) / float64(tasks), 0},
+		{fmt.Sprintf("proposals by %d", count), "per claim", "<= 0.1", each(after.proposals - before.proposals), 0},
+		{fmt.Sprintf("Range requests by %d", count), "per claim", "< 0.01", each(after.requests["Range"] - before.requests["Range"]), 0},
 	}
 	if count > 1 {
 		most := 0
 		for _, n := range nodes {
 			most = max(most, n.consumer.Counts().Running)
 		}
-		figures = append(figures, figure{fmt.Sprintf("fullest of %d", count), "of average", "", float64(most*count) / float64(tasks), 0})
+		figures = append(figures,
+			figure{fmt.Sprintf("claims sent by %d", count), "per claim won", "", each(claimsSent(nodes)), 0},
+			figure{fmt.Sprintf("claims won by %d", count), "per task", "", claims / float64(tasks), 0},
+			figure{fmt.Sprintf("fullest of %d", count), "of average", "", float64(most*count) / float64(tasks), 0})
 	}
 	return figures, stopAll(nodes)
 }
 
-func startNodes(ctx context.Context, s *server, count int, r *running) ([]*node, error) {
-	nodes := make([]*node, count)
-	for i := range nodes {
-		var err error
-		nodes[i], err = startNode(ctx, s.cli, fmt.Sprintf("node-%02d", i), count == 1, func(*etcd.Coordinator) metafora.HandlerFunc { return waiter(r) })
+// claimsSent returns how many claims the nodes have sent to etcd, those lost to
+// another node included.
+func claimsSent(nodes []*node) float64 {
+	var n int64
+	for _, node := range nodes {
+		stats := node.coord.Stats()
+		n += stats.ClaimsTried - stats.ClaimsRefused
+	}
+	return float64(n)
+}
+
+// startNodes runs a node on each of some connections, which are closed with them.
+func startNodes(ctx context.Context, connections []*clientv3.Client, r *running) ([]*node, error) {
+	var nodes []*node
+	for i, cli := range connections {
+		alone := len(connections) == 1
+		n, err := startNode(ctx, cli, fmt.Sprintf("node-%02d", i), alone, func(*etcd.Coordinator) metafora.HandlerFunc { return waiter(r) })
 		if err != nil {
 			return nil, err
 		}
+		n.own = cli
+		nodes = append(nodes, n)
 	}
 	return nodes, nil
 }
@@ -137,8 +167,12 @@ func trickle(ctx context.Context, o options) ([]figure, error) {
 	const count = 16
 	n := min(o.Tasks, 500)
 	return onServer(ctx, o, func(ctx context.Context, s *server, _ float64) ([]figure, error) {
+		connections, err := s.dial(ctx, count)
+		if err != nil {
+			return nil, err
+		}
 		r := newRunning(n)
-		nodes, err := startNodes(ctx, s, count, r)
+		nodes, err := startNodes(ctx, connections, r)
 		if err != nil {
 			return nil, err
 		}
@@ -160,25 +194,31 @@ func trickle(ctx context.Context, o options) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
+		var took []float64
 		for i, t := range tasks(n) {
+			begun := time.Now()
 			if err := client.SubmitTask(ctx, t); err != nil {
 				return nil, err
 			}
 			// One by one: the next when this one runs, or waits for its turn.
-			for until := time.Now().Add(50 * time.Millisecond); r.now.Load() <= int64(i) && time.Now().Before(until); {
+			for until := begun.Add(time.Second); r.now.Load() <= int64(i) && time.Now().Before(until); {
 				time.Sleep(100 * time.Microsecond)
 			}
+			took = append(took, float64(time.Since(begun))/float64(time.Millisecond))
 		}
 		if err := r.wait(ctx); err != nil {
 			return nil, err
 		}
-		after, err := s.counters(ctx)
+		after, err := s.countersLater(ctx)
 		if err != nil {
 			return nil, err
 		}
+		each := func(n float64) float64 { return n / float64(len(took)) }
 		return []figure{
-			{"proposals by 16, submission apart", "per task", "<= 1.2", (after.proposals-before.proposals)/float64(n) - 1, 0},
-			{"Range requests by 16", "per task", "< 0.01", (after.requests["Range"] - before.requests["Range"]) / float64(n), 0},
+			{"proposals by 16, submission apart", "per task", "<= 1.2", each(after.proposals-before.proposals) - 1, 0},
+			{"Range requests by 16", "per task", "< 0.01", each(after.requests["Range"] - before.requests["Range"]), 0},
+			{"claims sent by 16", "per task", "", each(claimsSent(nodes)), 0},
+			{"submission to handler", "ms", "", median(took), 0},
 		}, stopAll(nodes)
 	})
 }
