@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"time"
 
@@ -63,7 +64,7 @@ type Client interface {
 type delivery struct {
 	node    string
 	what    string
-	watch   interface{ Peek() string }
+	news    fmt.Stringer
 	deliver func(revisions int)
 	// These are nil where the backend has no streams that could fail.
 	breakStream, closeStream func()

@@ -3,6 +3,7 @@ package simtest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"math/rand/v2"
 	"net/url"
@@ -123,7 +124,7 @@ func ownerOf(kv *mvccpb.KeyValue) string {
 
 func (b *etcdBroker) deliveries() []delivery {
 	return b.news(func(w *simetcd.Watch, inc *incarnation) bool {
-		return !inc.paused && !inc.cut && !inc.node.deaf && w.Pending() > 0
+		return !inc.paused && !inc.cut && !inc.node.deaf && !w.News().None()
 	})
 }
 
@@ -137,13 +138,44 @@ func (b *etcdBroker) news(wanted func(*simetcd.Watch, *incarnation) bool) []deli
 		inc := b.sim.node(w.Node()).inc
 		if !inc.dead && wanted(w, inc) {
 			list = append(list, delivery{
-				node: w.Node(), watch: w, what: area(w.Request().Key),
+				node: w.Node(), news: hearsay(w.News()), what: area(w.Request().Key),
 				deliver:     func(n int) { w.Deliver(n) },
 				breakStream: w.Break, closeStream: w.Close,
 			})
 		}
 	}
 	return list
+}
+
+// hearsay is news as a person would tell them.
+type hearsay simetcd.News
+
+func (h hearsay) String() string {
+	ev := simetcd.News(h).Event()
+	if ev == nil {
+		return "hears: " + simetcd.News(h).String()
+	}
+	c := newChange(ev)
+	text := fmt.Sprintf("%s of %s: ", c.kind, c.id)
+	switch {
+	case c.kind == atTask && c.kv != nil:
+		text = c.id + " is there"
+	case c.kind == atTask:
+		text = c.id + " is gone"
+	case c.kind == atOwner && c.kv != nil:
+		text = fmt.Sprintf("%s is owned by %s", c.id, ownerOf(c.kv))
+	case c.kind == atOwner:
+		text = c.id + " has no owner"
+	case c.kind == atNode && c.kv != nil:
+		text = "node " + c.id + " is there"
+	case c.kind == atNode:
+		text = "node " + c.id + " is gone"
+	case c.kv != nil:
+		text += "put"
+	default:
+		text += "gone"
+	}
+	return fmt.Sprintf("hears: %s @%d", text, c.rev)
 }
 
 func (b *etcdBroker) due() <-chan time.Time { return b.never }

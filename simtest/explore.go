@@ -80,7 +80,7 @@ func (s *Sim) Explore() {
 		more := true
 		s.source.step(func() {
 			// rapid draws small numbers and the largest more often.
-			if more = s.source.pick(256, "more")>>2 != 50; more {
+			if more = s.source.pick(256, "more") != 200; more {
 				s.step()
 			}
 		})
@@ -95,9 +95,7 @@ func (s *Sim) Explore() {
 func (s *Sim) step() {
 	s.timeline.step.Add(1)
 	a := s.deck[s.source.pick(len(s.deck), "action")]
-	if !a.try(s) && !s.stepRequest() && !s.stepNews() {
-		s.stepTime()
-	}
+	_ = a.try(s) || s.stepRequest() || s.stepNews() || s.stepClient() || s.stepTime()
 }
 
 func (s *Sim) stepFlow() bool {

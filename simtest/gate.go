@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing/synctest"
@@ -20,9 +21,9 @@ var ErrCrashed = errors.New("simtest: node has crashed")
 type pending struct {
 	inc  *incarnation  // who does it; nil for a client
 	call *simetcd.Call // a request to etcd, or else
+	news fmt.Stringer  // news for a node, or else
 	op   Op            // what it is, and
 	id   string        // of which task
-	key  string        // orders what waits at the same time
 	// local things happen within the node's process, whether or not the broker
 	// can be reached.
 	local   bool
@@ -31,15 +32,17 @@ type pending struct {
 	lateSince int64
 }
 
-// newLocal is something within a process. It comes before the requests of the
-// same node, so that these can be grouped.
+// newLocal is something within a process.
 func newLocal(inc *incarnation, verb, id string) *pending {
-	return &pending{inc: inc, op: Op(verb), id: id, key: inc.node.name + "\x00\x00" + verb + " " + id, local: true}
+	return &pending{inc: inc, op: Op(verb), id: id, local: true}
 }
 
 func (p *pending) String() string {
-	if p.call != nil {
+	switch {
+	case p.call != nil:
 		return describeCall(p.call)
+	case p.news != nil:
+		return p.news.String()
 	}
 	return strings.TrimSpace(string(p.op) + " " + p.id)
 }
@@ -110,7 +113,7 @@ func (s *Sim) dismiss() bool {
 		s.keepLate(p)
 	}
 	s.mu.Unlock()
-	slices.SortFunc(gone, func(a, b *pending) int { return strings.Compare(a.sortKey(), b.sortKey()) })
+	slices.SortFunc(gone, comparePending)
 	for _, p := range gone {
 		p.verdict <- errGivenUp
 		synctest.Wait()
@@ -133,7 +136,7 @@ func (s *Sim) latecomers() []*pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	slices.SortFunc(s.late, func(a, b *pending) int {
-		return cmp.Or(cmp.Compare(a.lateSince, b.lateSince), strings.Compare(a.sortKey(), b.sortKey()))
+		return cmp.Or(cmp.Compare(a.lateSince, b.lateSince), comparePending(a, b))
 	})
 	if over := len(s.late) - maxLate; over > 0 {
 		s.late = slices.Delete(s.late, 0, over)
@@ -153,7 +156,7 @@ func (s *Sim) ready() []*pending {
 		}
 	}
 	if len(list) > 1 {
-		slices.SortStableFunc(list, func(a, b *pending) int { return strings.Compare(a.sortKey(), b.sortKey()) })
+		slices.SortStableFunc(list, comparePending)
 	}
 	if s.hold != nil {
 		list = slices.DeleteFunc(list, s.hold)
@@ -162,11 +165,26 @@ func (s *Sim) ready() []*pending {
 	return list
 }
 
-func (p *pending) sortKey() string {
-	if p.key == "" {
-		p.key = p.call.Key()
+// comparePending orders what waits, whatever order the goroutines came in: by
+// node, what happens within a process first, then by content.
+func comparePending(a, b *pending) int {
+	if c := strings.Compare(a.node(), b.node()); c != 0 {
+		return c
 	}
-	return p.key
+	if a.call == nil || b.call == nil {
+		return cmp.Or(compareBools(a.call != nil, b.call != nil), strings.Compare(string(a.op), string(b.op)), strings.Compare(a.id, b.id))
+	}
+	return cmp.Or(strings.Compare(string(a.call.Kind()), string(b.call.Kind())), strings.Compare(a.call.Key(), b.call.Key()))
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // take removes p from what waits.

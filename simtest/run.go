@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
@@ -43,6 +44,8 @@ func Run(t *testing.T, cfg Config, f func(*Sim)) {
 		// It tries as many as -rapid.checks says, each time with a new seed.
 		rapid.Check(t, p.check)
 	}
+	took := time.Since(began)
+	t.Logf("%d schedules, %.0f a second", p.tried, float64(p.tried)/took.Seconds())
 }
 
 // property is what rapid tries to falsify.
@@ -75,12 +78,17 @@ func (p *property) check(rt *rapid.T) {
 	rt.Fatalf("%s", v.invariant)
 }
 
+// gcPercent lets the garbage of schedules, which is most of what there is, grow
+// for a while.
+const gcPercent = 800
+
 // simulate runs one schedule in a bubble of its own. A panic that is no violation
 // goes on.
 func simulate(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation, report string) {
 	turn.Lock()
 	defer turn.Unlock()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	inBubble(t, func() {
 		s := newSim(cfg, src)
 		defer s.teardown()

@@ -397,7 +397,7 @@ func (s *Sim) flow(until func() bool) (held bool) {
 }
 
 func (s *Sim) deliver(d delivery, revisions int) {
-	s.log(d.node, &pending{op: "hears of", id: d.what + " " + d.watch.Peek()}, "")
+	s.log(d.node, &pending{news: d.news}, "")
 	d.deliver(revisions)
 	s.settle()
 }
@@ -582,6 +582,7 @@ func (s *Sim) teardown() {
 		}
 	}
 	s.asks.Wait()
+	time.Sleep(time.Minute) // what has given up notices after its next pause
 }
 
 func compareRuns(a, b *run) int {

@@ -108,22 +108,56 @@ func (w *Watch) Pending() int {
 	return n
 }
 
-// Peek says in a few words what Deliver(1) would deliver, "" for nothing.
-func (w *Watch) Peek() string {
+// News is what a watch would deliver next.
+type News struct {
+	change    *change
+	progress  int64
+	compacted bool
+}
+
+// News returns what Deliver(1) would deliver.
+func (w *Watch) News() News {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
 	switch e := w.peek(); {
 	case !w.ready():
-		return ""
+		return News{}
 	case w.compacted():
-		return "compacted"
+		return News{compacted: true}
 	case w.progressDue(e):
-		return fmt.Sprintf("progress @%d", w.progress[0])
-	case e != nil:
-		return e.String()
+		return News{progress: w.progress[0]}
+	default:
+		return News{change: e}
+	}
+}
+
+// None reports whether there is nothing to deliver.
+func (n News) None() bool { return n == News{} }
+
+// Event returns the first change that would be delivered, nil for other news.
+// It must not be modified.
+func (n News) Event() *clientv3.Event {
+	if n.change == nil {
+		return nil
+	}
+	return n.change.event
+}
+
+// String says it in a few words, "" for nothing.
+func (n News) String() string {
+	switch {
+	case n.compacted:
+		return "compacted"
+	case n.progress != 0:
+		return fmt.Sprintf("progress @%d", n.progress)
+	case n.change != nil:
+		return n.change.String()
 	}
 	return ""
 }
+
+// Peek says in a few words what Deliver(1) would deliver, "" for nothing.
+func (w *Watch) Peek() string { return w.News().String() }
 
 // Deliver hands the events of up to n pending revisions to the client in one
 // response, or a progress notification, or the news that what the watch needs

@@ -3,7 +3,9 @@ package simetcd
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -112,7 +114,15 @@ func streamOf(ctx context.Context) string {
 	if !ok {
 		return ""
 	}
-	return fmt.Sprint(md)
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(md)) {
+		b.WriteString(k)
+		for _, v := range md[k] {
+			b.WriteString("\x00" + v)
+		}
+		b.WriteString("\x01")
+	}
+	return b.String()
 }
 
 func refuseWatch(reason string) error { return status.Error(codes.FailedPrecondition, reason) }
