@@ -28,6 +28,7 @@ type incarnation struct {
 	stop     context.CancelFunc
 	ended    chan struct{} // closed when Run has returned
 	joined   bool          // Init has succeeded; valid once ended is closed
+	closeErr error         // of the Coordinator's Close; valid once ended is closed
 	err      error         // of Run, once ended is closed
 
 	// Sim.mu guards these; the root goroutine alone writes them.

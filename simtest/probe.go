@@ -50,6 +50,11 @@ func (p *probe) Init(ctx context.Context, cc metafora.CoordinatorContext) error 
 	return p.returned(err)
 }
 
+func (p *probe) Close() error {
+	p.inc.closeErr = p.coordinator.Close()
+	return p.inc.closeErr
+}
+
 func (p *probe) Watch(ctx context.Context, tasks chan<- metafora.Task) error {
 	return p.inc.sim.broker.watch(ctx, p, tasks)
 }

@@ -462,7 +462,8 @@ func (s *Sim) Settle() {
 	if !s.pass(4*s.cfg.TTL+2*s.cfg.BalanceInterval, func() bool { return s.unsettled() == "" }) {
 		s.violate(settles, "%s", s.unsettled())
 	}
-	if !s.pass(8*s.cfg.BalanceInterval, func() bool { return s.unbalanced() == "" && s.unsettled() == "" }) {
+	// A node that let tasks pass is doubted for up to twenty minutes.
+	if !s.pass(30*time.Minute, func() bool { return s.unbalanced() == "" && s.unsettled() == "" }) {
 		s.violate(balanced, "%s", cmp.Or(s.unbalanced(), s.unsettled()))
 	}
 	s.flow(nil)
@@ -521,9 +522,13 @@ func (s *Sim) checkDrained() {
 
 // checkEnd looks at how a process has ended by itself.
 func (s *Sim) checkEnd(inc *incarnation) {
+	var left error // not an error that made it leave
+	if inc.closeErr != nil && !s.leaving {
+		left = inc.closeErr // the broker could not be told
+	}
 	// It may have failed to join, found its name taken when its lease had
 	// ended, or stood still, or been stalled, while its handlers should leave.
-	expected := inc.dead || !inc.joined || inc.err == nil ||
+	expected := inc.dead || !inc.joined || inc.err == nil || left != nil && errors.Is(inc.err, left) ||
 		errors.Is(inc.err, metafora.ErrNodeExists) || errors.Is(inc.err, metafora.ErrHandlerStuck) && !s.leaving
 	if !expected {
 		s.violate(leavesCleanly, "%s ended: %v", inc, inc.err)
