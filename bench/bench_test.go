@@ -69,6 +69,28 @@ func TestScenariosMeasureOnTinyNumbers(t *testing.T) {
 	}
 }
 
+// Of two tasks, one moves before the other runs.
+func TestATaskThatMovesIsOneTask(t *testing.T) {
+	r := newRunning(2)
+	first, second := tasks(2)[0], tasks(2)[1]
+	r.enter(first)
+	r.enter(first)
+	select {
+	case <-r.reached:
+		t.Error("one task of two is all of them")
+	default:
+	}
+	r.enter(second)
+	select {
+	case <-r.reached:
+	default:
+		t.Error("both tasks are not all of them")
+	}
+	if r.starts.Load() != 3 {
+		t.Errorf("%d handlers were started, want 3", r.starts.Load())
+	}
+}
+
 func TestMediansOfRuns(t *testing.T) {
 	runs := [][]figure{
 		{{"rate", "tasks/s", ">= 1", 10, 100}},

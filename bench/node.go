@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,8 +18,9 @@ import (
 )
 
 const (
-	namespace = "/bench"
-	leaseTTL  = 5 * time.Second
+	namespace  = "/bench"
+	leaseTTL   = 5 * time.Second
+	taskPrefix = "task-"
 )
 
 // node is a Consumer whose handlers count themselves and wait to be stopped.
@@ -28,19 +31,26 @@ type node struct {
 	own      *clientv3.Client // closed with the node, nil if others use it
 }
 
-// running counts handlers, and tells when a number of them was reached.
+// running counts the tasks whose handlers were started, and tells when a number
+// of them was reached. A task that moves meanwhile counts once.
 type running struct {
-	now     atomic.Int64
-	want    int64
+	started []atomic.Bool // by the number in the task's ID
+	tasks   atomic.Int64
+	starts  atomic.Int64
 	reached chan struct{}
 }
 
 func newRunning(want int) *running {
-	return &running{want: int64(want), reached: make(chan struct{})}
+	return &running{started: make([]atomic.Bool, want), reached: make(chan struct{})}
 }
 
-func (r *running) enter() {
-	if r.now.Add(1) == r.want {
+func (r *running) enter(t metafora.Task) {
+	r.starts.Add(1)
+	i, err := strconv.Atoi(strings.TrimPrefix(t.ID(), taskPrefix))
+	if err != nil {
+		panic(err) // all tasks are made by tasks
+	}
+	if !r.started[i].Swap(true) && r.tasks.Add(1) == int64(len(r.started)) {
 		close(r.reached)
 	}
 }
@@ -50,14 +60,14 @@ func (r *running) wait(ctx context.Context) error {
 	case <-r.reached:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%d of %d handlers run: %w", r.now.Load(), r.want, ctx.Err())
+		return fmt.Errorf("%d of %d handlers were started: %w", r.tasks.Load(), len(r.started), ctx.Err())
 	}
 }
 
 // waiter is a handler that runs until it is stopped.
 func waiter(r *running) metafora.HandlerFunc {
-	return metafora.SimpleHandler(func(ctx context.Context, _ metafora.Task, stop <-chan struct{}) bool {
-		r.enter()
+	return metafora.SimpleHandler(func(ctx context.Context, t metafora.Task, stop <-chan struct{}) bool {
+		r.enter(t)
 		select {
 		case <-stop:
 		case <-ctx.Done():
@@ -121,7 +131,7 @@ func submit(ctx context.Context, cli *clientv3.Client, n int) (*etcd.Client, err
 func tasks(n int) []metafora.Task {
 	ts := make([]metafora.Task, n)
 	for i := range ts {
-		ts[i] = metafora.NewTask(fmt.Sprintf("task-%06d", i))
+		ts[i] = metafora.NewTask(fmt.Sprintf("%s%06d", taskPrefix, i))
 	}
 	return ts
 }

@@ -42,8 +42,8 @@ func submitAndDone(ctx context.Context, o options) ([]figure, error) {
 
 		r := newRunning(o.Tasks)
 		release := make(chan struct{})
-		h := metafora.SimpleHandler(func(context.Context, metafora.Task, <-chan struct{}) bool {
-			r.enter()
+		h := metafora.SimpleHandler(func(_ context.Context, t metafora.Task, _ <-chan struct{}) bool {
+			r.enter(t)
 			<-release
 			return true
 		})
@@ -116,7 +116,7 @@ func massStartOf(ctx context.Context, s *server, raw float64, count, tasks int) 
 		return nil, err
 	}
 	// Nodes that joined a moment later got some of the first one's tasks.
-	claims := float64(r.now.Load())
+	claims := float64(r.starts.Load())
 	each := func(n float64) float64 { return n / claims }
 	figures := []figure{
 		{fmt.Sprintf("claimed by %d", count), "tasks/s", map[int]string{1: ">= 15000", 4: ">= 10000"}[count], rate, raw},
@@ -201,7 +201,7 @@ func trickle(ctx context.Context, o options) ([]figure, error) {
 				return nil, err
 			}
 			// One by one: the next when this one runs, or waits for its turn.
-			for until := begun.Add(time.Second); r.now.Load() <= int64(i) && time.Now().Before(until); {
+			for until := begun.Add(time.Second); r.tasks.Load() <= int64(i) && time.Now().Before(until); {
 				time.Sleep(100 * time.Microsecond)
 			}
 			took = append(took, float64(time.Since(begun))/float64(time.Millisecond))

@@ -50,8 +50,8 @@ func statefulWaiters(ctx context.Context, s *server, raw float64, o options) ([]
 	before := measureFootprint()
 	r := newRunning(o.Idle)
 	received := make(chan time.Time, 1)
-	n, client, err := startService(ctx, s, func(ctx context.Context, _ metafora.Task, commands <-chan statemachine.Message) statemachine.Message {
-		r.enter()
+	n, client, err := startService(ctx, s, func(ctx context.Context, t metafora.Task, commands <-chan statemachine.Message) statemachine.Message {
+		r.enter(t)
 		select {
 		case m := <-commands:
 			if m.Code == statemachine.CodeRun {
@@ -168,13 +168,13 @@ func transitions(ctx context.Context, s *server, raw float64, count int) ([]figu
 		slept[t.ID()]++
 		mu.Unlock()
 		if nap == 0 {
-			ready.enter()
+			ready.enter(t)
 			<-begin
 		}
 		if nap < naps {
 			return statemachine.Sleep(time.Now())
 		}
-		through.enter()
+		through.enter(t)
 		return <-commands
 	})
 	if err != nil {
