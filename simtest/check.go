@@ -6,13 +6,22 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/metafora-go/metafora"
 )
 
 // checkChanges holds the changes of one revision against the invariants, before
 // the ledger takes them in.
 func (s *Sim) checkChanges(changes []change) {
 	for _, c := range changes {
-		if c.kind == atNode || c.kind == atNodeCommand || c.kind == elsewhere {
+		switch c.kind {
+		case elsewhere:
+			continue
+		case atNode:
+			s.checkRegistered(c)
+			continue
+		case atNodeCommand:
+			s.noteTaken(c)
 			continue
 		}
 		r := s.ledger.task(c.id)
@@ -47,13 +56,47 @@ func (s *Sim) holds(inc *incarnation, r *record) bool {
 	return r.fence != 0 && s.leases[r.lease] == inc
 }
 
+// checkRegistered looks at a node's key that was written or removed.
+func (s *Sim) checkRegistered(c change) {
+	lease, live := s.ledger.nodes[c.id]
+	if owner := s.leases[lease]; live && s.actor.inc != nil && owner != nil && owner != s.actor.inc {
+		s.violate(oneName, "%s changes the registration of %s, whose lease lasts", s.actor.inc, owner)
+	}
+}
+
+// noteTaken notes which node has taken a command, and so has to get it.
+func (s *Sim) noteTaken(c change) {
+	if c.kv != nil || c.prev == nil || s.actor.inc == nil {
+		return
+	}
+	if cmd, err := metafora.DecodeCommand(c.prev.Value); err == nil {
+		if n, ok := cmd.Parameters[commandNumber].(float64); ok {
+			s.ledger.taken = append(s.ledger.taken, takenCommand{s.actor.inc, int(n)})
+		}
+	}
+}
+
+// checkTaken looks for commands that a node has taken and not got.
+func (s *Sim) checkTaken() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.ledger.taken {
+		if !t.inc.left() && s.commands[t.number] == 0 {
+			s.violate(commandsOnce, "%s has removed the command number %d, and does not handle it", t.inc, t.number)
+		}
+	}
+}
+
 func (s *Sim) checkSubmitted(c change, r *record) {
 	switch {
 	case s.actor.inc != nil:
 		s.violate(doneIsFinal, "%s brings the task %s back", s.actor.inc, c.id)
 	case r.submission != 0:
 		s.violate(noLoss, "a submission of %s replaces one that was there", c.id)
+	case s.ledger.submissions[string(c.kv.Value)]:
+		s.violate(doneIsFinal, "a submission of %s takes effect for the second time", c.id)
 	}
+	s.ledger.submissions[string(c.kv.Value)] = true
 	r.submitted = c.kv.CreateRevision
 }
 
@@ -158,6 +201,9 @@ func (s *Sim) checkRuns() {
 			continue
 		}
 		live = append(live, r)
+		if r.inc.consumer.Draining() && !r.stopped {
+			s.violate(drainedEmpty, "%s drains, and has not asked the handler of %s to stop", r.inc, r.claim.TaskID)
+		}
 		rec := s.ledger.task(r.claim.TaskID)
 		fence := int64(r.claim.Fence)
 		if rec.fence != fence {

@@ -3,9 +3,11 @@ package simtest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/simtest/simetcd"
 	"github.com/metafora-go/metafora/statemachine"
 )
 
@@ -31,6 +33,7 @@ func actions() []action {
 		{"expiry", 2, "", (*Sim).stepExpiry},
 		{"failed call", 3, FailedCalls, (*Sim).stepFail},
 		{"lost reply", 4, LostReplies, (*Sim).stepLose},
+		{"late reply", 3, "", (*Sim).stepAnswerLater},
 		{"delayed call", 3, LateCalls, (*Sim).stepDelay},
 		{"late call", 3, LateCalls, (*Sim).stepArrive},
 		{"broken watch", 2, BrokenWatches, (*Sim).stepBreakWatch},
@@ -176,6 +179,15 @@ func (s *Sim) stepLose() bool {
 	p, ok := draw(s, s.calls(), "request")
 	if ok {
 		s.lose(p)
+	}
+	return ok
+}
+
+func (s *Sim) stepAnswerLater() bool {
+	calls := slices.DeleteFunc(s.calls(), func(p *pending) bool { return p.answered() || p.call.Kind() == simetcd.KindWatch })
+	p, ok := draw(s, calls, "request")
+	if ok {
+		s.answerLater(p)
 	}
 	return ok
 }
@@ -349,7 +361,10 @@ func (s *Sim) drawSubmit() {
 		func(err error) {
 			end(err, 0)
 			r.submitting = false
-			if err == nil && r.submitted != 0 && r.submission == r.submitted {
+			if err == nil && r.submitted == 0 {
+				s.violate(honestAnswers, "the submission of %s was acknowledged, but has not arrived", id)
+			}
+			if err == nil && r.submission == r.submitted {
 				r.acked = r.submitted
 			}
 		})

@@ -222,11 +222,26 @@ func (s *Sim) let(p *pending) {
 
 // fail makes a request fail before it had any effect.
 func (s *Sim) fail(p *pending) {
+	if p.answered() {
+		s.lose(p)
+		return
+	}
 	s.take(p)
 	s.log(p.node(), p, "fails")
 	p.verdict <- simetcd.ErrUnavailable
 	s.settle()
 }
+
+// answerLater lets a request take effect, whose caller has yet to get the reply:
+// news of it, and of what follows, may come first.
+func (s *Sim) answerLater(p *pending) {
+	s.log(p.node(), p, "reply on its way")
+	s.apply(p)
+	s.settle()
+}
+
+// answered reports whether the reply to a request is on its way.
+func (p *pending) answered() bool { return p.call != nil && p.call.Applied() }
 
 // lose lets a request take effect and loses the reply.
 func (s *Sim) lose(p *pending) {

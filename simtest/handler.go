@@ -10,12 +10,14 @@ import (
 
 // run is a handler at work.
 type run struct {
-	inc      *incarnation
-	claim    metafora.Claim
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
-	verdict  chan bool // what a drawn handler is to return
-	returned bool      // Sim.mu guards it
+	inc     *incarnation
+	claim   metafora.Claim
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	verdict chan bool // what a drawn handler is to return
+	// Sim.mu guards these.
+	stopped  bool // it was asked to stop
+	returned bool
 }
 
 // live reports whether the handler could do something right now.
@@ -54,6 +56,10 @@ func (s *Sim) handlerOf(inc *incarnation, p *probe) metafora.HandlerFunc {
 type probeHandler struct {
 	inner metafora.Handler
 	inc   *incarnation
+
+	// Sim.mu guards these: Stop may come first.
+	run     *run
+	stopped bool
 }
 
 func (h *probeHandler) Run(ctx context.Context) bool {
@@ -65,6 +71,7 @@ func (h *probeHandler) Run(ctx context.Context) bool {
 	r.ctx = ctx
 	s.mu.Lock()
 	s.runs = append(s.runs, r)
+	h.run, r.stopped = r, h.stopped
 	s.mu.Unlock()
 	s.log(h.inc.node.name, nil, "runs "+claim.TaskID)
 	defer s.ran(r)
@@ -78,7 +85,16 @@ func (s *Sim) ran(r *run) {
 	s.mu.Unlock()
 }
 
-func (h *probeHandler) Stop() { h.inner.Stop() }
+func (h *probeHandler) Stop() {
+	s := h.inc.sim
+	s.mu.Lock()
+	h.stopped = true
+	if h.run != nil {
+		h.run.stopped = true
+	}
+	s.mu.Unlock()
+	h.inner.Stop()
+}
 
 type runKey struct{}
 

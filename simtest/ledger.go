@@ -10,6 +10,16 @@ import (
 type ledger struct {
 	tasks map[string]*record
 	nodes map[string]int64 // the lease of each live node
+	// submissions has the values of all submissions there were, which no two
+	// have in common.
+	submissions map[string]bool
+	taken       []takenCommand
+}
+
+// takenCommand is a command that a node has removed from the broker.
+type takenCommand struct {
+	inc    *incarnation
+	number int
 }
 
 // record is one task ID's part of the ledger.
@@ -38,7 +48,10 @@ type record struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{tasks: make(map[string]*record), nodes: make(map[string]int64)}
+	return &ledger{
+		tasks: make(map[string]*record), nodes: make(map[string]int64),
+		submissions: make(map[string]bool),
+	}
 }
 
 func (l *ledger) task(id string) *record {

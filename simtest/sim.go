@@ -468,6 +468,7 @@ func (s *Sim) Settle() {
 	}
 	s.flow(nil)
 	s.checkIndex()
+	s.checkTaken()
 	s.leave()
 	s.checkHistory()
 }
