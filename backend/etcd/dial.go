@@ -43,10 +43,17 @@ func connect(ctx context.Context, cfg clientv3.Config) (*clientv3.Client, error)
 	if err != nil {
 		return nil, err
 	}
+	var reason error // the last that etcd could not be reached for
 	for {
 		err := ping(ctx, cli)
 		if err == nil {
 			return cli, nil
+		}
+		if status.Code(err) == codes.Unavailable {
+			reason = err
+		}
+		if ctx.Err() != nil && reason != nil {
+			err = reason
 		}
 		if status.Code(err) != codes.Unavailable || sleep(ctx, pingInterval) != nil {
 			_ = cli.Close()

@@ -59,6 +59,8 @@ func (c ClusterConfig) validate() error {
 		return fmt.Errorf("embedded etcd: a cluster of %d members", c.Members)
 	case c.Member.Dir != "":
 		return fmt.Errorf("embedded etcd: a cluster cannot use the data directory %q", c.Member.Dir)
+	case c.Member.TLS != (TLS{}):
+		return fmt.Errorf("embedded etcd: a cluster cannot use TLS: %+v", c.Member.TLS)
 	case c.Member.Port != 0:
 		return fmt.Errorf("embedded etcd: %d members cannot share port %d", c.Members, c.Member.Port)
 	}

@@ -10,8 +10,9 @@
 //	defer srv.Close()
 //	cli, err := srv.Client() // or dial srv.Endpoints() from another process
 //
-// The servers speak plain HTTP and know no users. Listen on loopback, or on a
-// network that you trust as a whole.
+// Without [Config.TLS] the servers speak plain HTTP, and they know no users until
+// a client enables authentication. Listen on loopback, or on a network that you
+// trust as a whole.
 package embedded
 
 import (
@@ -47,6 +48,10 @@ type Config struct {
 	Host string
 	// Port is the port for clients. 0: a free one.
 	Port int
+	// TLS has the server speak TLS with its clients, and only with those that
+	// show a certificate that it trusts. The zero value: plain HTTP. A Cluster
+	// cannot have it.
+	TLS TLS
 	// Logger gets etcd's logs. etcd is talkative: its Info arrives as Debug,
 	// its Debug as Trace, and all that it says of starting and stopping as
 	// Debug at most. Nil: no logs.
@@ -67,6 +72,16 @@ type Config struct {
 	// is kept for ever, and the database grows with every write.
 	RetainFor       time.Duration
 	RetainRevisions int64
+}
+
+// TLS names files in PEM format. All of them are needed.
+type TLS struct {
+	// CertFile and KeyFile are the server's certificate and private key.
+	CertFile, KeyFile string
+	// ClientCAFile has the certificates of the authorities that sign those of
+	// clients. The common name of a client's certificate is its etcd user,
+	// unless it gives a name and password.
+	ClientCAFile string
 }
 
 func (c Config) withDefaults() Config {
@@ -91,6 +106,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("embedded etcd: port %d is not between 0 and 65535", c.Port)
 	case c.ElectionTimeout < 100*time.Millisecond:
 		return fmt.Errorf("embedded etcd: election timeout %v is shorter than 100ms", c.ElectionTimeout)
+	case c.TLS != (TLS{}) && (c.TLS.CertFile == "" || c.TLS.KeyFile == "" || c.TLS.ClientCAFile == ""):
+		return fmt.Errorf("embedded etcd: TLS needs all of its files: %+v", c.TLS)
 	case c.RetainFor < 0:
 		return fmt.Errorf("embedded etcd: negative RetainFor %v", c.RetainFor)
 	case c.RetainRevisions < 0:

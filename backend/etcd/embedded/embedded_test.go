@@ -225,6 +225,8 @@ func TestStartErrorsNameTheValue(t *testing.T) {
 		"election too short":     {embedded.Config{ElectionTimeout: time.Millisecond}, "1ms"},
 		"negative retention":     {embedded.Config{RetainFor: -time.Hour}, "-1h"},
 		"negative revisions":     {embedded.Config{RetainRevisions: -7}, "-7"},
+		"half of TLS":            {embedded.Config{TLS: embedded.TLS{CertFile: "server.pem"}}, "server.pem"},
+		"certificate is missing": {embedded.Config{TLS: embedded.TLS{CertFile: "no.pem", KeyFile: "no-key.pem", ClientCAFile: "ca.pem"}}, "no.pem"},
 		"two kinds of retention": {embedded.Config{RetainFor: time.Hour, RetainRevisions: 9}, "9"},
 	} {
 		t.Run(name, func(t *testing.T) {

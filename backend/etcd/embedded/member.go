@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 	"google.golang.org/grpc"
 )
@@ -55,7 +56,15 @@ func (m *member) free() {
 	}
 }
 
-func (m *member) endpoint() string { return m.client.url().String() }
+func (m *member) endpoint() string { return m.clientURL().String() }
+
+func (m *member) clientURL() *url.URL {
+	u := m.client.url()
+	if m.config.TLS != (TLS{}) {
+		u.Scheme = "https"
+	}
+	return u
+}
 
 // start runs the member and returns when it serves clients.
 func (m *member) start(ctx context.Context, all peers) error {
@@ -122,8 +131,11 @@ func (m *member) etcdConfig(all peers) *embed.Config {
 	// Members refuse those of another token. The ports of a cluster make it
 	// unlike any other that runs on this machine.
 	ec.InitialClusterToken = all.String()
-	ec.ListenClientUrls = []url.URL{*m.client.url()}
+	ec.ListenClientUrls = []url.URL{*m.clientURL()}
 	ec.AdvertiseClientUrls = ec.ListenClientUrls
+	if t := c.TLS; t != (TLS{}) {
+		ec.ClientTLSInfo = transport.TLSInfo{CertFile: t.CertFile, KeyFile: t.KeyFile, TrustedCAFile: t.ClientCAFile, ClientCertAuth: true}
+	}
 	ec.ListenPeerUrls = nil
 	if m.link != nil {
 		ec.ListenPeerUrls = []url.URL{{Scheme: "http", Host: net.JoinHostPort(c.Host, "0")}}
