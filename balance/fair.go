@@ -38,6 +38,11 @@ type Fair struct {
 	demand   tally
 	damper   damper
 	released map[string]struct{} // by the latest round that released any
+	// unwanted has tasks above the threshold that nobody else claimed in time, as
+	// of a number of changes of the cluster: nodes with room refuse for reasons
+	// of their own. To release as many would be in vain.
+	unwanted map[string]struct{}
+	asOf     int
 }
 
 var _ metafora.Balancer = (*Fair)(nil)
@@ -82,6 +87,7 @@ func NewFair(cluster metafora.ClusterState, opts ...FairOption) *Fair {
 		members:   members{cluster: cluster, window: fairWindow},
 		waiting:   newWaiting(fairRecheck),
 		released:  make(map[string]struct{}),
+		unwanted:  make(map[string]struct{}),
 	}
 	for _, opt := range opts {
 		opt(f)
@@ -120,6 +126,9 @@ func (f *Fair) CanClaim(t metafora.Task) (until time.Time, ok bool) {
 		ms.assign(needy)
 	}
 	until, ok = f.waiting.ready(task, e, now, wait)
+	if ok && ms.self >= 0 && ms.list[ms.self].owned >= f.limit(total) {
+		f.unwanted[t.ID()] = struct{}{}
+	}
 	if recheck := now.Add(fairRecheck); !ok && until.After(recheck) {
 		until = recheck
 	}

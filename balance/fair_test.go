@@ -139,3 +139,26 @@ func TestFairReleasesNoMoreToNodeThatTakesNothing(t *testing.T) {
 		t.Errorf("%d tasks released, for a node that lacks 30", m.moves)
 	}
 }
+
+// A node near its share that refuses tasks, since its memory is full, say, is not
+// noticed by those above theirs until nobody takes what they release.
+func TestFairDoesNotReleaseForEverWhatNobodyTakes(t *testing.T) {
+	m := run(t, config{balancer: newFair}, func(m *model) {
+		m.joinAll(3)
+		for i, tasks := range []int{47, 30, 31} {
+			m.give(m.nodes[i], tasks)
+		}
+		for _, n := range m.nodes[1:] {
+			n.refuses = func(*modelTask) bool { return true }
+		}
+		for range 100 {
+			m.pass(10 * time.Minute)
+			m.balance()
+		}
+		m.settle(time.Minute)
+	})
+	m.check(t)
+	if m.moves > 20 {
+		t.Errorf("%d tasks released", m.moves)
+	}
+}

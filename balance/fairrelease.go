@@ -18,15 +18,38 @@ func (f *Fair) Balance() []string {
 		return nil
 	}
 	clear(f.released)
-	var ids []string
-	if n := max(f.above(), f.part()); n > 0 {
-		ids = oldest(f.bc.Tasks(), n)
-	}
+	ids := f.choose()
 	for _, id := range ids {
 		f.released[id] = struct{}{}
 	}
 	f.damper.released(now, len(ids))
 	return ids
+}
+
+// choose selects the tasks to release.
+func (f *Fair) choose() []string {
+	above, part := f.above(), f.part()
+	if above <= 0 || f.asOf != f.members.changes {
+		clear(f.unwanted)
+		f.asOf = f.members.changes
+	}
+	if max(above, part) <= 0 {
+		return nil
+	}
+	tasks := f.bc.Tasks()
+	return oldest(tasks, max(above-f.stillUnwanted(tasks), part))
+}
+
+// stillUnwanted counts the unwanted tasks among those that run, and forgets others.
+func (f *Fair) stillUnwanted(running []metafora.RunningTask) int {
+	still := make(map[string]struct{})
+	for _, t := range running {
+		if _, ok := f.unwanted[t.ID()]; ok {
+			still[t.ID()] = struct{}{}
+		}
+	}
+	f.unwanted = still
+	return len(still)
 }
 
 // above returns how many tasks this node has above the threshold.
