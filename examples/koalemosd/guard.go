@@ -13,6 +13,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // guardArg as the only argument makes this program the guard of another one.
@@ -20,9 +22,9 @@ const guardArg = "guard-of-children"
 
 // order is a line from koalemosd to its guard.
 type order struct {
-	// Deadline is until when the lease of the node is good, in nanoseconds of
-	// Unix time. The latest one counts.
-	Deadline int64 `json:"deadline,omitempty"`
+	// Deadline is until when the lease of the node is good, by the monotonic
+	// clock, which both processes see and nobody sets. The latest one counts.
+	Deadline time.Duration `json:"deadline,omitempty"`
 	// Watch and Forget are process groups, 0 for none.
 	Watch  int `json:"watch,omitempty"`
 	Forget int `json:"forget,omitempty"`
@@ -70,14 +72,14 @@ func (g *guard) wait() {
 
 // watch puts a process group under guard until forget.
 func (g *guard) watch(group int, deadline time.Time) error {
-	return g.send(order{Deadline: deadline.UnixNano(), Watch: group})
+	return g.send(order{Deadline: monotonic() + time.Until(deadline), Watch: group})
 }
 
 func (g *guard) forget(group int) error { return g.send(order{Forget: group}) }
 
 // extend says that the lease is good until deadline.
 func (g *guard) extend(deadline time.Time) error {
-	return g.send(order{Deadline: deadline.UnixNano()})
+	return g.send(order{Deadline: monotonic() + time.Until(deadline)})
 }
 
 func (g *guard) send(o order) error {
@@ -91,6 +93,13 @@ func (g *guard) send(o order) error {
 	return nil
 }
 
+// monotonic reads the clock of an order's deadline.
+func monotonic() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // fails for other clocks only
+	return time.Duration(now.Nano())
+}
+
 // close ends the guard, which kills what is still under guard.
 func (g *guard) close() {
 	_ = g.orders.Close()
@@ -101,7 +110,7 @@ func (g *guard) close() {
 func guardMain(in io.Reader, stderr io.Writer) int {
 	// Ctrl-C and the end of a session are for koalemosd to handle.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	err := guardChildren(in, func(group int) {
+	err := guardChildren(in, monotonic, func(group int) {
 		if err := killGroup(group, syscall.SIGKILL); err != nil {
 			fmt.Fprintln(stderr, "koalemosd:", err)
 		}
@@ -115,7 +124,7 @@ func guardMain(in io.Reader, stderr io.Writer) int {
 
 // guardChildren is what the guard does: it follows the orders from in until
 // those end, and kills all groups then, and whenever the deadline passes.
-func guardChildren(in io.Reader, kill func(group int)) error {
+func guardChildren(in io.Reader, now func() time.Duration, kill func(group int)) error {
 	orders := make(chan order)
 	failed := make(chan error, 1)
 	go func() {
@@ -131,7 +140,7 @@ func guardChildren(in io.Reader, kill func(group int)) error {
 		clear(groups)
 	}
 	defer killAll()
-	var deadline int64
+	var deadline time.Duration
 	alarm := time.NewTimer(0)
 	for {
 		select {
@@ -144,7 +153,7 @@ func guardChildren(in io.Reader, kill func(group int)) error {
 			}
 			delete(groups, o.Forget)
 			deadline = max(deadline, o.Deadline)
-			alarm.Reset(time.Until(time.Unix(0, deadline)))
+			alarm.Reset(deadline - now())
 		case <-alarm.C:
 			killAll()
 		}

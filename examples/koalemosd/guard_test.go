@@ -19,13 +19,17 @@ type guarded struct {
 	ended  chan error
 	kills  chan int
 	killed []int // what came from kills so far
+	booted time.Time
 }
+
+// uptime is the monotonic clock of the bubble.
+func (g *guarded) uptime() time.Duration { return time.Since(g.booted) }
 
 func newGuarded(t *testing.T) *guarded {
 	r, w := io.Pipe()
-	g := &guarded{t: t, orders: w, ended: make(chan error, 1), kills: make(chan int, 8)}
+	g := &guarded{t: t, orders: w, ended: make(chan error, 1), kills: make(chan int, 8), booted: time.Now().Add(-time.Hour)}
 	go func() {
-		g.ended <- guardChildren(r, func(group int) { g.kills <- group })
+		g.ended <- guardChildren(r, g.uptime, func(group int) { g.kills <- group })
 	}()
 	return g
 }
@@ -34,7 +38,7 @@ func (g *guarded) send(deadline time.Duration, watch, forget int) {
 	g.t.Helper()
 	o := order{Watch: watch, Forget: forget}
 	if deadline != 0 {
-		o.Deadline = time.Now().Add(deadline).UnixNano()
+		o.Deadline = g.uptime() + deadline
 	}
 	if err := json.NewEncoder(g.orders).Encode(o); err != nil {
 		g.t.Fatal(err)
@@ -123,4 +127,12 @@ func TestGuardThatUnderstandsNothingKills(t *testing.T) {
 		}
 		g.wantKilled("after it", 1)
 	})
+}
+
+func TestMonotonicClockIsThatOfTheMachine(t *testing.T) {
+	before := monotonic()
+	time.Sleep(time.Millisecond)
+	if after := monotonic(); before <= 0 || after < before+time.Millisecond {
+		t.Errorf("clock went from %v to %v", before, after)
+	}
 }
