@@ -15,14 +15,14 @@ func EncodeState(s State) ([]byte, error) {
 	if err := s.Valid(); err != nil {
 		return nil, err
 	}
-	return json.Marshal(s)
+	return s.MarshalJSON()
 }
 
 // DecodeState parses what EncodeState returned and validates it. All its errors
 // wrap [ErrCorruptState].
 func DecodeState(b []byte) (State, error) {
 	var s State
-	if err := json.Unmarshal(b, &s); err != nil {
+	if err := s.UnmarshalJSON(b); err != nil {
 		return State{}, fmt.Errorf("%w: %.64q: %w", ErrCorruptState, b, err)
 	}
 	if err := s.Valid(); err != nil {
@@ -37,14 +37,14 @@ func EncodeMessage(m Message) ([]byte, error) {
 	if err := m.Valid(); err != nil {
 		return nil, err
 	}
-	return json.Marshal(m)
+	return m.MarshalJSON()
 }
 
 // DecodeMessage parses what EncodeMessage returned and validates it. All its
 // errors wrap [ErrInvalidMessage].
 func DecodeMessage(b []byte) (Message, error) {
 	var m Message
-	if err := json.Unmarshal(b, &m); err != nil {
+	if err := m.UnmarshalJSON(b); err != nil {
 		return Message{}, fmt.Errorf("%w: %.64q: %w", ErrInvalidMessage, b, err)
 	}
 	if err := m.Valid(); err != nil {

@@ -187,3 +187,13 @@ func FuzzDecodeMessage(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkEncodeState(b *testing.B) {
+	s := statemachine.State{Code: statemachine.Sleeping, Since: time.Now(), Until: time.Now().Add(time.Hour)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := statemachine.EncodeState(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

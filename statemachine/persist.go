@@ -77,7 +77,7 @@ func (t *tenure) report(next State) {
 		t.logger.Error("task is in trouble", "task", t.claim.TaskID, "from", t.state, "to", next, "error", failure)
 	case failed:
 		t.logger.Warn("task met an error", "task", t.claim.TaskID, "from", t.state, "to", next, "error", failure)
-	default:
+	case t.logger.IsDebug(): // asked first, for the arguments cost more than the rest
 		t.logger.Debug("task changed its state", "task", t.claim.TaskID, "from", t.state, "to", next)
 	}
 }
