@@ -38,13 +38,13 @@ func actions() []action {
 		{"late call", 3, LateCalls, (*Sim).stepArrive},
 		{"broken watch", 2, BrokenWatches, (*Sim).stepBreakWatch},
 		{"compaction", 2, Compactions, (*Sim).stepCompact},
-		{"crash", 1, Crashes, (*Sim).stepCrash},
+		{"crash", 2, Crashes, (*Sim).stepCrash},
 		{"restart", 2, "", (*Sim).stepRestart},
-		{"partition", 1, Partitions, (*Sim).stepPartition},
-		{"pause", 1, Pauses, (*Sim).stepPause},
+		{"partition", 2, Partitions, (*Sim).stepPartition},
+		{"pause", 2, Pauses, (*Sim).stepPause},
 		{"mend", 3, "", (*Sim).stepMend},
 		{"stall", 2, Stalls, (*Sim).stepStall},
-		{"revocation", 1, Revocations, (*Sim).stepRevoke},
+		{"revocation", 2, Revocations, (*Sim).stepRevoke},
 		{"shutdown", 1, Shutdowns, (*Sim).stepShutdown},
 	}
 }
@@ -79,27 +79,28 @@ func (s *Sim) Explore() {
 			s.Flow()
 		}
 	}
-	for range s.cfg.Steps {
-		more := true
-		s.source.step(func() {
-			// rapid draws small numbers and the largest more often.
-			if more = s.source.pick(256, "more") != 200; more {
-				s.step()
-			}
-		})
-		if !more {
-			return
-		}
+	for more := true; more && s.steps < s.cfg.Steps; {
+		s.source.step(func() { more = s.step() })
 	}
 }
 
-// step makes one thing happen. Where the one that was drawn is impossible,
-// something under way arrives instead.
-func (s *Sim) step() {
+// step makes one thing happen, and reports whether there is to be another step.
+// Where what was drawn is impossible, something under way arrives instead.
+func (s *Sim) step() (more bool) {
+	i := s.source.pick(len(s.deck)+1, "action")
+	if i == endOfSchedule {
+		return false
+	}
+	s.steps++
 	s.timeline.step.Add(1)
-	a := s.deck[s.source.pick(len(s.deck), "action")]
+	a := s.deck[i-min(1, i/endOfSchedule)]
 	_ = a.try(s) || s.stepRequest() || s.stepNews() || s.stepClient() || s.stepTime()
+	return true
 }
+
+// endOfSchedule is the number that ends a schedule: one that rapid, which prefers
+// small ones, draws about once in a hundred times.
+const endOfSchedule = 50
 
 func (s *Sim) stepFlow() bool {
 	s.log("", nil, "all that is under way arrives")

@@ -187,11 +187,13 @@ func compareBools(a, b bool) int {
 	return 1
 }
 
-// take removes p from what waits.
-func (s *Sim) take(p *pending) {
+// answer lets the caller of p go on.
+func (s *Sim) answer(p *pending, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.waiting = slices.DeleteFunc(s.waiting, func(q *pending) bool { return q == p })
+	s.mu.Unlock()
+	p.verdict <- err
+	s.settle()
 }
 
 // apply lets a request take effect at the broker, on behalf of who sent it.
@@ -211,13 +213,11 @@ func (s *Sim) apply(p *pending) {
 
 // let lets p happen.
 func (s *Sim) let(p *pending) {
-	s.take(p)
 	if !s.flowing || !p.routine() {
 		s.log(p.node(), p, "")
 	}
 	s.apply(p)
-	p.verdict <- nil
-	s.settle()
+	s.answer(p, nil)
 }
 
 // fail makes a request fail before it had any effect.
@@ -226,10 +226,8 @@ func (s *Sim) fail(p *pending) {
 		s.lose(p)
 		return
 	}
-	s.take(p)
 	s.log(p.node(), p, "fails")
-	p.verdict <- simetcd.ErrUnavailable
-	s.settle()
+	s.answer(p, simetcd.ErrUnavailable)
 }
 
 // answerLater lets a request take effect, whose caller has yet to get the reply:
@@ -245,22 +243,18 @@ func (p *pending) answered() bool { return p.call != nil && p.call.Applied() }
 
 // lose lets a request take effect and loses the reply.
 func (s *Sim) lose(p *pending) {
-	s.take(p)
 	s.log(p.node(), p, "reply lost")
 	s.apply(p)
-	p.verdict <- simetcd.ErrUnavailable
-	s.settle()
+	s.answer(p, simetcd.ErrUnavailable)
 }
 
 // delay makes a request fail for its caller, while it is still on its way.
 func (s *Sim) delay(p *pending) {
-	s.take(p)
 	s.mu.Lock()
 	s.keepLate(p)
 	s.mu.Unlock()
 	s.log(p.node(), p, "caller gives up, still on its way")
-	p.verdict <- simetcd.ErrUnavailable
-	s.settle()
+	s.answer(p, simetcd.ErrUnavailable)
 }
 
 // arrive lets a request take effect whose caller has given up.

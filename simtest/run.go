@@ -3,8 +3,10 @@ package simtest
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,7 +40,7 @@ func Run(t *testing.T, cfg Config, f func(*Sim)) {
 			s.Settle()
 		}
 	}
-	p := &property{t: t, cfg: full, f: f, ints: newGenerators()}
+	p := &property{t: t, cfg: full, f: f, numbers: newNumbers()}
 	began := time.Now()
 	for !p.enough(began) {
 		// It tries as many as -rapid.checks says, each time with a new seed.
@@ -50,11 +52,11 @@ func Run(t *testing.T, cfg Config, f func(*Sim)) {
 
 // property is what rapid tries to falsify.
 type property struct {
-	t     *testing.T
-	cfg   Config
-	f     func(*Sim)
-	ints  *generators
-	tried int
+	t       *testing.T
+	cfg     Config
+	f       func(*Sim)
+	numbers *rapid.Generator[[maxPicks]int]
+	tried   int
 	// first is the invariant that was broken first. Schedules that break
 	// another one are no shorter examples of it.
 	first string
@@ -69,7 +71,7 @@ func (p *property) enough(began time.Time) bool {
 
 func (p *property) check(rt *rapid.T) {
 	p.tried++
-	v, report := simulate(p.t, p.cfg, &drawn{t: rt, ints: p.ints}, p.f)
+	v, report := simulate(p.t, p.cfg, &drawn{t: rt, numbers: p.numbers}, p.f)
 	if v == nil || p.first != "" && v.invariant != p.first {
 		return
 	}
@@ -89,8 +91,21 @@ func simulate(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation,
 	defer turn.Unlock()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	var s *Sim
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if text := fmt.Sprint(p); !strings.HasPrefix(text, "deadlock") {
+			panic(p)
+		}
+		if v == nil {
+			v, report = &violation{noLeak, "goroutines are left over:\n" + leftOver()}, s.report()
+		}
+	}()
 	inBubble(t, func() {
-		s := newSim(cfg, src)
+		s = newSim(cfg, src)
 		defer s.teardown()
 		defer func() {
 			p := recover()
@@ -103,6 +118,18 @@ func simulate(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation,
 		f(s)
 	})
 	return v, report
+}
+
+// leftOver returns the stacks of all goroutines in bubbles.
+func leftOver() string {
+	buf := make([]byte, 1<<20)
+	var stacks []string
+	for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		if head, _, _ := strings.Cut(stack, "\n"); strings.Contains(head, "synctest bubble") {
+			stacks = append(stacks, stack)
+		}
+	}
+	return strings.Join(stacks, "\n\n")
 }
 
 func (s *Sim) report() string {

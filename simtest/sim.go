@@ -39,6 +39,7 @@ type Sim struct {
 	readyBuf []*pending
 	clients  int                 // calls of clients under way
 	sent     int                 // commands sent to nodes
+	steps    int                 // taken by Explore
 	hold     func(*pending) bool // keeps what it holds for from happening
 	held     []*pending
 	deck     []action
