@@ -178,7 +178,6 @@ func (s *Sim) check() {
 		panic(blamed)
 	}
 	s.checkRuns()
-	s.checkLoss()
 	for _, inv := range s.invariants {
 		if err := inv.check(); err != nil {
 			s.violate(inv.name, "%v", err)
@@ -195,52 +194,44 @@ func (s *Sim) check() {
 // checkRuns looks at the handlers that could do something right now.
 func (s *Sim) checkRuns() {
 	now := time.Now()
-	var live []*run
+	s.mu.Lock()
+	var bad []*run
 	for _, r := range s.runs {
-		if !r.live() {
-			continue
-		}
-		live = append(live, r)
-		if r.inc.consumer.Draining() && !r.stopped {
-			s.violate(drainedEmpty, "%s drains, and has not asked the handler of %s to stop", r.inc, r.claim.TaskID)
-		}
-		rec := s.ledger.task(r.claim.TaskID)
-		fence := int64(r.claim.Fence)
-		if rec.fence != fence {
-			if !rec.excused[fence] {
-				s.violate(inTime, "%s runs %s under claim %d, which has ended; the owner is %s by claim %d",
-					r.inc, r.claim.TaskID, fence, rec.holder(), rec.fence)
-			}
-			continue
-		}
-		if end, ok := s.broker.leaseEnd(rec.lease); ok && now.After(end.Add(-s.cfg.Margin)) {
-			s.violate(inTime, "%s runs %s although its lease ends in %v, which is less than the margin of %v",
-				r.inc, r.claim.TaskID, end.Sub(now), s.cfg.Margin)
+		if r.liveLocked() && s.runProblem(r, now) != nil {
+			bad = append(bad, r)
 		}
 	}
-	for i, a := range live {
-		for _, b := range live[i+1:] {
-			if a.claim.TaskID == b.claim.TaskID && !s.excuses(a) && !s.excuses(b) {
-				s.violate(oneHandler, "%s and %s run %s", a.inc, b.inc, a.claim.TaskID)
-			}
-		}
+	s.mu.Unlock()
+	if len(bad) > 0 {
+		slices.SortFunc(bad, compareRuns)
+		panic(s.runProblem(bad[0], now))
 	}
 }
 
-func (s *Sim) excuses(r *run) bool {
-	return s.ledger.task(r.claim.TaskID).excused[int64(r.claim.Fence)]
+// runProblem tells what is wrong with a live handler, nil for nothing.
+func (s *Sim) runProblem(r *run, now time.Time) *violation {
+	if r.inc.consumer.Draining() && !r.stopped {
+		return &violation{drainedEmpty, fmt.Sprintf("%s drains, and has not asked the handler of %s to stop", r.inc, r.claim.TaskID)}
+	}
+	rec, fence := s.ledger.task(r.claim.TaskID), int64(r.claim.Fence)
+	if rec.fence != fence {
+		if rec.excused[fence] {
+			return nil
+		}
+		return &violation{inTime, fmt.Sprintf("%s runs %s under claim %d, which has ended; the owner is %s by claim %d",
+			r.inc, r.claim.TaskID, fence, rec.holder(), rec.fence)}
+	}
+	if end, ok := s.broker.leaseEnd(rec.lease); ok && now.After(end.Add(-s.cfg.Margin)) {
+		return &violation{inTime, fmt.Sprintf("%s runs %s although its lease ends in %v, which is less than the margin of %v",
+			r.inc, r.claim.TaskID, end.Sub(now), s.cfg.Margin)}
+	}
+	return nil
 }
 
-func (s *Sim) checkLoss() {
-	for _, r := range s.ledger.tasks {
-		if r.acked == 0 || r.submission == r.acked {
-			continue
-		}
-		for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
-			if r := s.ledger.tasks[id]; r.acked != 0 && r.submission != r.acked {
-				s.violate(noLoss, "%s was submitted as %d and is neither done nor deleted, but the broker has %d", id, r.acked, r.submission)
-			}
-		}
+// checkLoss looks at a task that has changed.
+func (s *Sim) checkLoss(id string, r *record) {
+	if r.acked != 0 && r.submission != r.acked {
+		s.violate(noLoss, "%s was submitted as %d and is neither done nor deleted, but the broker has %d", id, r.acked, r.submission)
 	}
 }
 

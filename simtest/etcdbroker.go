@@ -205,8 +205,7 @@ func (b *etcdBroker) expireOverdue() bool {
 }
 
 func (b *etcdBroker) leaseEnd(lease int64) (time.Time, bool) {
-	l, ok := b.server.Lease(clientv3.LeaseID(lease))
-	return l.Deadline, ok
+	return b.server.Deadline(clientv3.LeaseID(lease))
 }
 
 func (b *etcdBroker) revoke(node string) bool {

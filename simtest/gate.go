@@ -28,6 +28,7 @@ type pending struct {
 	// can be reached.
 	local   bool
 	verdict chan error // holds one
+	seq     int        // in the order of arrival
 	// lateSince is the step in which the caller gave up.
 	lateSince int64
 }
@@ -77,7 +78,9 @@ func (s *Sim) enqueue(p *pending) error {
 		}
 		return ErrCrashed
 	}
-	s.waiting = append(s.waiting, p)
+	s.arrivals++
+	p.seq = s.arrivals
+	s.waiting[p] = struct{}{}
 	select {
 	case s.arrived <- struct{}{}:
 	default:
@@ -90,8 +93,8 @@ func (s *Sim) enqueue(p *pending) error {
 // the timers of one instant fire in any order.
 func (s *Sim) giveUp(p *pending, err error) error {
 	s.mu.Lock()
-	if i := slices.Index(s.waiting, p); i >= 0 {
-		s.waiting = slices.Delete(s.waiting, i, i+1)
+	if _, waits := s.waiting[p]; waits {
+		delete(s.waiting, p)
 		s.givenUp = append(s.givenUp, p)
 	}
 	s.mu.Unlock()
@@ -150,13 +153,13 @@ func (s *Sim) ready() []*pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := s.readyBuf[:0]
-	for _, p := range s.waiting {
+	for p := range s.waiting {
 		if p.possible() && !slices.Contains(s.held, p) {
 			list = append(list, p)
 		}
 	}
 	if len(list) > 1 {
-		slices.SortStableFunc(list, comparePending)
+		slices.SortFunc(list, comparePending)
 	}
 	if s.hold != nil {
 		list = slices.DeleteFunc(list, s.hold)
@@ -172,9 +175,13 @@ func comparePending(a, b *pending) int {
 		return c
 	}
 	if a.call == nil || b.call == nil {
-		return cmp.Or(compareBools(a.call != nil, b.call != nil), strings.Compare(string(a.op), string(b.op)), strings.Compare(a.id, b.id))
+		return cmp.Or(compareBools(a.call != nil, b.call != nil), strings.Compare(string(a.op), string(b.op)),
+			strings.Compare(a.id, b.id), cmp.Compare(a.seq, b.seq))
 	}
-	return cmp.Or(strings.Compare(string(a.call.Kind()), string(b.call.Kind())), strings.Compare(a.call.Key(), b.call.Key()))
+	if c := strings.Compare(string(a.call.Kind()), string(b.call.Kind())); c != 0 {
+		return c
+	}
+	return cmp.Or(strings.Compare(a.call.Key(), b.call.Key()), cmp.Compare(a.seq, b.seq))
 }
 
 func compareBools(a, b bool) int {
@@ -190,7 +197,7 @@ func compareBools(a, b bool) int {
 // answer lets the caller of p go on.
 func (s *Sim) answer(p *pending, err error) {
 	s.mu.Lock()
-	s.waiting = slices.DeleteFunc(s.waiting, func(q *pending) bool { return q == p })
+	delete(s.waiting, p)
 	s.mu.Unlock()
 	p.verdict <- err
 	s.settle()

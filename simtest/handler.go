@@ -2,7 +2,6 @@ package simtest
 
 import (
 	"context"
-	"slices"
 
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/statemachine"
@@ -24,19 +23,27 @@ type run struct {
 func (r *run) live() bool {
 	r.inc.sim.mu.Lock()
 	defer r.inc.sim.mu.Unlock()
+	return r.liveLocked()
+}
+
+func (r *run) liveLocked() bool {
 	return !r.returned && !r.inc.dead && !r.inc.paused && r.ctx.Err() == nil
 }
 
-// runOf returns the handler that ran under a claim, nil if there was none.
+// runKey tells runs apart.
+type runKey struct {
+	inc   *incarnation
+	id    string
+	fence uint64
+}
+
+func (r *run) key() runKey { return runKey{r.inc, r.claim.TaskID, r.claim.Fence} }
+
+// runOf returns the handler that runs under a claim, nil if there is none.
 func (s *Sim) runOf(inc *incarnation, id string, fence int64) *run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.runs {
-		if r.inc == inc && r.claim.TaskID == id && int64(r.claim.Fence) == fence {
-			return r
-		}
-	}
-	return nil
+	return s.runs[runKey{inc, id, uint64(fence)}]
 }
 
 // handlerOf returns the handlers of an incarnation, each with a probe around it.
@@ -66,12 +73,12 @@ func (h *probeHandler) Run(ctx context.Context) bool {
 	s := h.inc.sim
 	claim, _ := metafora.ClaimFromContext(ctx)
 	r := &run{inc: h.inc, claim: claim, verdict: make(chan bool, 1)}
-	ctx, r.cancel = context.WithCancelCause(context.WithValue(ctx, runKey{}, r))
+	ctx, r.cancel = context.WithCancelCause(context.WithValue(ctx, runContextKey{}, r))
 	defer r.cancel(nil)
 	r.ctx = ctx
 	s.mu.Lock()
-	s.runs = append(s.runs, r)
 	h.run, r.stopped = r, h.stopped
+	s.runs[r.key()] = r
 	s.mu.Unlock()
 	s.log(h.inc.node.name, nil, "runs "+claim.TaskID)
 	defer s.ran(r)
@@ -81,7 +88,7 @@ func (h *probeHandler) Run(ctx context.Context) bool {
 func (s *Sim) ran(r *run) {
 	s.mu.Lock()
 	r.returned = true
-	s.runs = slices.DeleteFunc(s.runs, func(q *run) bool { return q == r })
+	delete(s.runs, r.key())
 	s.mu.Unlock()
 }
 
@@ -96,11 +103,11 @@ func (h *probeHandler) Stop() {
 	h.inner.Stop()
 }
 
-type runKey struct{}
+type runContextKey struct{}
 
 // drawnHandler works until it is told to stop, or what to return.
 func (s *Sim) drawnHandler(ctx context.Context, t metafora.Task, stop <-chan struct{}) bool {
-	r := ctx.Value(runKey{}).(*run)
+	r := ctx.Value(runContextKey{}).(*run)
 	done := false
 	select {
 	case done = <-r.verdict:
@@ -119,7 +126,7 @@ func (s *Sim) drawnHandler(ctx context.Context, t metafora.Task, stop <-chan str
 // process in which it runs is gone. Gate does not look at ctx otherwise, just as
 // a write under way does not.
 func (s *Sim) Gate(ctx context.Context, what string) error {
-	r, ok := ctx.Value(runKey{}).(*run)
+	r, ok := ctx.Value(runContextKey{}).(*run)
 	if !ok {
 		return nil
 	}

@@ -80,6 +80,7 @@ type lockState struct {
 	exists bool
 	fence  uint64 // of the current claim, 0 without one
 	last   uint64 // the largest fence so far
+	before uint64 // the largest fence before the present submission
 }
 
 // after returns the state after an operation, and whether its answer is possible.
@@ -90,7 +91,7 @@ func (st lockState) after(o operation) (lockState, bool) {
 		if st.exists {
 			return st, !certain
 		}
-		st.exists = true
+		st.exists, st.before = true, st.last
 	case deleteTask:
 		// Where the reply to a first attempt was lost, a task that is gone by
 		// the second counts as deleted, whoever has deleted it.
@@ -103,12 +104,14 @@ func (st lockState) after(o operation) (lockState, bool) {
 			st.fence, st.last = o.fence, o.fence
 		}
 	case finishTask:
-		// Where the reply to a first attempt is lost and the task is gone by
-		// the second, nobody can tell who took it away.
-		if st.exists && st.fence != o.fence {
+		switch {
+		case st.exists && st.fence == o.fence:
+			st.exists, st.fence = false, 0
+		case st.exists && o.fence > st.before:
 			return st, !certain
 		}
-		st.exists, st.fence = false, 0
+		// Else the submission is over: where the reply to a first attempt was
+		// lost, nobody can tell who took it away.
 	case releaseTask, endClaim:
 		// A release says that the claim has ended, whoever ended it.
 		if st.fence == o.fence {

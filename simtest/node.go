@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/metafora-go/metafora"
@@ -155,16 +156,13 @@ func (s *Sim) crash(inc *incarnation) {
 	s.mu.Lock()
 	inc.dead = true
 	var theirs []*pending
-	rest := s.waiting[:0]
-	for _, p := range s.waiting {
+	for p := range s.waiting {
 		if p.inc == inc {
 			theirs = append(theirs, p)
-		} else {
-			rest = append(rest, p)
+			delete(s.waiting, p)
 		}
 	}
-	clear(s.waiting[len(rest):])
-	s.waiting = rest
+	slices.SortFunc(theirs, comparePending)
 	for _, p := range theirs {
 		s.keepLate(p)
 		p.verdict <- ErrCrashed
@@ -175,7 +173,7 @@ func (s *Sim) crash(inc *incarnation) {
 	if resumed != nil {
 		close(resumed)
 	}
-	for _, r := range s.runs {
+	for _, r := range s.running() {
 		if r.inc == inc {
 			r.cancel(ErrCrashed)
 		}

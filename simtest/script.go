@@ -94,7 +94,8 @@ func (h *Held) decide(f func(*pending)) {
 func (h *Held) Waits() bool {
 	h.sim.mu.Lock()
 	defer h.sim.mu.Unlock()
-	return slices.Contains(h.sim.waiting, h.p)
+	_, waits := h.sim.waiting[h.p]
+	return waits
 }
 
 // Pass lets it happen.

@@ -52,10 +52,11 @@ type Sim struct {
 	arrived chan struct{} // holds one: something waits
 
 	mu       sync.Mutex // guards all below
-	waiting  []*pending
+	waiting  map[*pending]struct{}
+	arrivals int        // of pendings so far
 	givenUp  []*pending // their callers wait to go on
 	late     []*pending
-	runs     []*run
+	runs     map[runKey]*run
 	timeline timeline
 	history  history
 	commands map[int]int // how often each node command was received
@@ -75,6 +76,8 @@ func newSim(cfg Config, src source) *Sim {
 		leases:   make(map[int64]*incarnation),
 		arrived:  make(chan struct{}, 1),
 		commands: make(map[int]int),
+		waiting:  make(map[*pending]struct{}),
+		runs:     make(map[runKey]*run),
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.timeline.began = time.Now()
@@ -153,6 +156,11 @@ func (s *Sim) observe() {
 	for changes := range s.broker.changes() {
 		s.checkChanges(changes)
 		s.ledger.enter(changes)
+		for _, c := range changes {
+			if c.kind == atTask {
+				s.checkLoss(c.id, s.ledger.task(c.id))
+			}
+		}
 	}
 }
 
@@ -330,7 +338,7 @@ func (s *Sim) Runs(id string) []string {
 // running returns the handlers at work in an order of their own.
 func (s *Sim) running() []*run {
 	s.mu.Lock()
-	runs := slices.Clone(s.runs)
+	runs := slices.AppendSeq(make([]*run, 0, len(s.runs)), maps.Values(s.runs))
 	s.mu.Unlock()
 	slices.SortFunc(runs, compareRuns)
 	return runs
@@ -576,10 +584,14 @@ func (s *Sim) teardown() {
 	for synctest.Wait(); s.dismiss(); {
 	}
 	s.mu.Lock()
-	for _, p := range append(s.waiting, s.givenUp...) {
+	for p := range s.waiting {
 		p.verdict <- ErrCrashed
 	}
-	s.waiting, s.givenUp = nil, nil
+	for _, p := range s.givenUp {
+		p.verdict <- ErrCrashed
+	}
+	clear(s.waiting)
+	s.givenUp = nil
 	s.mu.Unlock()
 	for _, n := range s.nodes {
 		for _, inc := range append(n.past, n.inc) {

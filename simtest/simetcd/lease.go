@@ -47,6 +47,18 @@ func (s *Server) Lease(id clientv3.LeaseID) (Lease, bool) {
 	return l.snapshot(), true
 }
 
+// Deadline returns when a lease expires unless it is renewed, and whether there
+// is one of this ID.
+func (s *Server) Deadline(id clientv3.LeaseID) (time.Time, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.store.leases.byID[id]
+	if l == nil {
+		return time.Time{}, false
+	}
+	return l.deadline, true
+}
+
 // Overdue returns the IDs of the leases whose deadline has passed, sorted. In
 // Manual mode they live on until Expire or until their owner tries to renew
 // them; etcd too may be late to revoke them, and is never early.
