@@ -175,11 +175,16 @@ func TestBalancerSeesWhatTheNodeKeeps(t *testing.T) {
 		fake := newFake()
 		let := make(held)
 		fake.onClaim = let.claim("claiming")
-		fake.submit("b", "a", "claiming")
+		fake.submit("b", "a", "claiming", "short")
 		end := make(chan struct{})
 		b := &fakeBalancer{}
-		n := start(t, fake, func(metafora.Task) metafora.Handler {
-			return handler{run: func(context.Context) bool { <-end; return true }}
+		n := start(t, fake, func(task metafora.Task) metafora.Handler {
+			return handler{run: func(context.Context) bool {
+				if task.ID() != "short" {
+					<-end
+				}
+				return true
+			}}
 		}, b, never)
 		want := func(count int, running ...string) {
 			t.Helper()

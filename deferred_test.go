@@ -171,6 +171,21 @@ func TestBalanceRoundBringsRefusedTasksBack(t *testing.T) {
 	})
 }
 
+// A broker may announce a task that is released before the node hears that it is.
+func TestTaskAnnouncedBeforeItsReleaseReturnsIsClaimedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFake()
+		fake.submit("a")
+		fake.afterRelease = func(metafora.Claim) { time.Sleep(time.Second) }
+		n := start(t, fake, untilStopped, &fakeBalancer{}, metafora.WithReclaimDelay(time.Minute))
+		n.command(metafora.StopTask("a"))
+		pass(time.Second)
+		equal(t, "waiting", n.ignores(), []string{"a released"})
+		pass(time.Minute)
+		equal(t, "running", n.ids(), []string{"a"})
+	})
+}
+
 // A task that was released and is announced at once, as brokers do, waits in
 // its place; the one announced last is claimed.
 func TestReleasedTaskAnnouncedAnewKeepsWaiting(t *testing.T) {

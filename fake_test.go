@@ -15,11 +15,13 @@ import (
 type fakeCoordinator struct {
 	// Each hook is called, if set, before the call takes effect; an error from
 	// it is the call's result. Hooks are set before the Consumer runs.
-	onInit      func(context.Context) error
-	onClaim     func(context.Context, metafora.Task) error
-	onRelease   func(context.Context, metafora.Claim) error
-	onDone      func(context.Context, metafora.Claim) error
-	afterClaim  func(metafora.Claim) // a claim has taken effect, Claim has not returned
+	onInit    func(context.Context) error
+	onClaim   func(context.Context, metafora.Task) error
+	onRelease func(context.Context, metafora.Claim) error
+	onDone    func(context.Context, metafora.Claim) error
+	// These are called when the call has taken effect but has not returned.
+	afterClaim, afterRelease func(metafora.Claim)
+
 	onAccepting func(context.Context, bool) error
 	onClose     func() error
 
@@ -169,6 +171,9 @@ func (f *fakeCoordinator) Release(ctx context.Context, c metafora.Claim) error {
 		return err
 	}
 	f.announce(metafora.NewTask(c.TaskID))
+	if f.afterRelease != nil {
+		f.afterRelease(c)
+	}
 	return nil
 }
 

@@ -211,6 +211,28 @@ func TestClaimLostBeforeItsHandlerRuns(t *testing.T) {
 	})
 }
 
+// The task is announced again even before Claim has returned: it runs in the end.
+func TestTaskLostAndAnnouncedDuringItsClaimRunsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFake()
+		fake.submit("a")
+		first := true
+		fake.afterClaim = func(c metafora.Claim) {
+			if !first {
+				return
+			}
+			first = false
+			fake.takeBack(c.TaskID)
+			fake.context().Lost(c, metafora.ErrLeaseLost)
+			fake.announce(metafora.NewTask("a"))
+			time.Sleep(time.Second)
+		}
+		n := start(t, fake, untilStopped, &fakeBalancer{})
+		pass(time.Minute)
+		equal(t, "running", n.ids(), []string{"a"})
+	})
+}
+
 // Once the handler has returned, the Observer hears how the claim ended from the
 // call that hands it back.
 func TestLossAfterTheHandlerReturnedIsNotReported(t *testing.T) {
