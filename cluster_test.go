@@ -44,8 +44,9 @@ func (w *world) start(name string, h metafora.HandlerFunc, opts ...metafora.Opti
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.ended[c] = make(chan error, 1)
-	go func() { w.ended[c] <- c.Run(w.Context()) }()
+	ended := make(chan error, 1)
+	w.ended[c] = ended
+	go func() { ended <- c.Run(w.Context()) }()
 	return c
 }
 

@@ -171,6 +171,23 @@ func TestBalanceRoundBringsRefusedTasksBack(t *testing.T) {
 	})
 }
 
+// Those that are refused come back before others that wait for a later time.
+func TestRefusedTasksComeBackBeforeThoseThatWaitLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFake()
+		fake.submit("released", "x", "y", "z")
+		later := time.Now().Add(time.Hour)
+		b := newRefuses(map[string]time.Time{"x": later, "y": later, "z": later})
+		n := start(t, fake, untilStopped, b, never, metafora.WithReclaimDelay(time.Minute))
+		n.command(metafora.StopTask("released"))
+		for id := range b.until {
+			delete(b.until, id)
+		}
+		n.command(metafora.Balance())
+		equal(t, "running", n.ids(), []string{"x", "y", "z"})
+	})
+}
+
 // A broker may announce a task that is released before the node hears that it is.
 func TestTaskAnnouncedBeforeItsReleaseReturnsIsClaimedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
