@@ -7,9 +7,15 @@ import (
 )
 
 // Observers returns an Observer that passes everything on to each of list, in
-// that order.
+// that order, but those that are nil.
 func Observers(list ...metafora.Observer) metafora.Observer {
-	return observers(append([]metafora.Observer(nil), list...))
+	var o observers
+	for _, next := range list {
+		if next != nil {
+			o = append(o, next)
+		}
+	}
+	return o
 }
 
 // observers embeds no [metafora.NopObserver]: what is added to the interface must
