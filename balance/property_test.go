@@ -87,9 +87,9 @@ func (d drawnCluster) rebalance(t *testing.T, trials int) (m *model, excess int)
 		d.start(m)
 		excess = m.excess()
 		start := time.Now()
-		for time.Since(start) < 30*time.Minute {
+		for gap := d.gap; time.Since(start) < 30*time.Minute; gap += gap / 20 {
 			m.balance()
-			m.pass(d.gap)
+			m.pass(gap)
 		}
 		m.settle(10 * time.Minute)
 		m.expectCalm(trials)
@@ -121,8 +121,9 @@ func (m *model) checkLoad(rt *rapid.T, factor float64, slack int) {
 }
 
 func TestRendezvousBalancesWithFewestMoves(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		d := drawCluster(rt, 40, 400, 1, 20, 200)
+		d := drawCluster(rt, 30, 300, 1, 20, 200)
 		d.cfg.balancer = newRendezvous
 		m, excess := d.rebalance(t, 0)
 		m.check(rt)
@@ -134,8 +135,9 @@ func TestRendezvousBalancesWithFewestMoves(t *testing.T) {
 }
 
 func TestFairBalancesWithFewMoves(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		d := drawCluster(rt, 40, 400, 1, 20, 100)
+		d := drawCluster(rt, 30, 300, 1, 20, 100)
 		d.cfg.balancer = newFair
 		m, excess := d.rebalance(t, 0)
 		m.check(rt)
@@ -151,6 +153,7 @@ func TestFairBalancesWithFewMoves(t *testing.T) {
 // With views that are older than the pauses between rounds all bets on evenness
 // are off, but not those on peace: nodes that are always late come to be doubted.
 func TestBalancingWithVeryOldViewsEnds(t *testing.T) {
+	t.Parallel()
 	for name, balancer := range balancers {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {

@@ -31,6 +31,7 @@ func (m *model) changed(before []*modelNode) int {
 var sizes = []struct{ nodes, tasks int }{{1, 10}, {2, 100}, {16, 100}, {16, 1600}, {200, 100_000}}
 
 func TestJoiningNodeGetsItsShareAndNothingElseMoves(t *testing.T) {
+	t.Parallel()
 	for _, c := range sizes {
 		t.Run(fmt.Sprintf("%d nodes, %d tasks", c.nodes, c.tasks), func(t *testing.T) {
 			m := run(t, config{balancer: newRendezvous, stop: time.Second}, func(m *model) {
@@ -61,6 +62,7 @@ func TestJoiningNodeGetsItsShareAndNothingElseMoves(t *testing.T) {
 }
 
 func TestTasksOfLeavingNodeSpreadAndNothingElseMoves(t *testing.T) {
+	t.Parallel()
 	for _, c := range sizes[1:] {
 		t.Run(fmt.Sprintf("%d nodes, %d tasks", c.nodes, c.tasks), func(t *testing.T) {
 			m := run(t, config{balancer: newRendezvous}, func(m *model) {
@@ -91,7 +93,8 @@ func TestTasksOfLeavingNodeSpreadAndNothingElseMoves(t *testing.T) {
 }
 
 func TestOverloadedNodesOfLargeClusterReleaseNoMoreThanTheyMust(t *testing.T) {
-	const nodes, tasks, hot, extra = 200, 99_000, 4, 250
+	t.Parallel()
+	const nodes, tasks, hot, extra = 200, 99_600, 4, 100
 	m := run(t, config{balancer: newRendezvous, stop: time.Second}, func(m *model) {
 		m.joinAll(nodes)
 		m.spread(tasks)

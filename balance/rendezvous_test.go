@@ -22,6 +22,7 @@ func bound(tasks, nodes int) int {
 }
 
 func TestMassStartCostsOneAttemptForEachTask(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ nodes, tasks int }{{1, 100}, {2, 100}, {4, 40}, {16, 100}, {16, 10_000}, {50, 300}, {50, 5000}} {
 		for _, trip := range []time.Duration{5 * time.Millisecond, 100 * time.Millisecond} {
 			t.Run(fmt.Sprintf("%d nodes, %d tasks, %v", c.nodes, c.tasks, trip), func(t *testing.T) {
@@ -48,6 +49,7 @@ func TestMassStartCostsOneAttemptForEachTask(t *testing.T) {
 }
 
 func TestTaskThatComesAloneCostsOneAttempt(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		nodes int
 		every time.Duration
