@@ -50,7 +50,7 @@ func forEachTask(name string, do func(ctx context.Context, cl client, id string)
 		if len(ids) == 0 {
 			return nil, usagef("%s: which task?", name)
 		}
-		return func(ctx context.Context, cl client, _ io.Writer) error {
+		return func(ctx context.Context, cl client, _, _ io.Writer) error {
 			var errs []error
 			for _, id := range ids {
 				errs = append(errs, do(ctx, cl, id))
@@ -76,7 +76,7 @@ func parseCommand(args []string) (action, error) {
 	if len(rest) > 0 {
 		return nil, usagef("command: unexpected argument %q", rest[0])
 	}
-	return func(ctx context.Context, cl client, _ io.Writer) error {
+	return func(ctx context.Context, cl client, _, _ io.Writer) error {
 		return cl.SubmitCommand(ctx, node, command)
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -134,7 +135,7 @@ func TestActions(t *testing.T) {
 			continue
 		}
 		c := &fakeClient{}
-		if err := act(t.Context(), c, &strings.Builder{}); err != nil {
+		if err := act(t.Context(), c, &strings.Builder{}, io.Discard); err != nil {
 			t.Errorf("%q: %v", tc.args, err)
 		}
 		if !slices.Equal(c.calls, tc.calls) {
@@ -149,7 +150,7 @@ func TestAnyOtherWordBeginsACommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, out := &fakeClient{}, &strings.Builder{}
-	if err := act(t.Context(), c, out); err != nil {
+	if err := act(t.Context(), c, out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	id := strings.TrimSpace(out.String())
@@ -192,7 +193,7 @@ func TestDeleteGoesOnAfterAMissingTask(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &fakeClient{}
-	if err := act(t.Context(), c, nil); !errors.Is(err, metafora.ErrNoTask) {
+	if err := act(t.Context(), c, nil, io.Discard); !errors.Is(err, metafora.ErrNoTask) {
 		t.Errorf("got %v, want ErrNoTask", err)
 	}
 	if !slices.Equal(c.calls, []string{"delete gone", "delete a"}) {
@@ -257,7 +258,7 @@ since    2026-01-02 12:00:00
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		if err := act(t.Context(), &fakeClient{empty: tc.empty}, &out); err != nil {
+		if err := act(t.Context(), &fakeClient{empty: tc.empty}, &out, io.Discard); err != nil {
 			t.Fatal(err)
 		}
 		if got := "\n" + out.String(); got != tc.want {
@@ -277,7 +278,7 @@ func TestListsForPrograms(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		if err := act(t.Context(), &fakeClient{}, &out); err != nil {
+		if err := act(t.Context(), &fakeClient{}, &out, io.Discard); err != nil {
 			t.Fatal(err)
 		}
 		var compact bytes.Buffer
@@ -297,7 +298,7 @@ func TestOrderForANodeThatKeepsNoStatesIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := &fakeClient{}
-		err = act(t.Context(), c, nil)
+		err = act(t.Context(), c, nil, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), `"n2"`) || !strings.Contains(err.Error(), "-stateful") {
 			t.Errorf("%s: the error does not name the node and the flag: %v", order, err)
 		}
@@ -314,12 +315,36 @@ func TestTaskThatDoesNotExistIsNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		c, out := &fakeClient{}, &strings.Builder{}
-		err = act(t.Context(), c, out)
+		err = act(t.Context(), c, out, io.Discard)
 		if !errors.Is(err, metafora.ErrNoTask) || !strings.Contains(err.Error(), `"gone"`) {
 			t.Errorf("%s: got %v, want ErrNoTask", args, err)
 		}
 		if len(c.calls) == 0 && !strings.Contains(out.String(), "sleeping") {
 			t.Errorf("%s: nothing was done about the other task", args)
+		}
+	}
+}
+
+func TestScheduleThatNoNodeWouldKeepIsWarnedOf(t *testing.T) {
+	for _, tc := range []struct {
+		args  string
+		empty bool // no nodes
+		want  string
+	}{
+		{"-id x date", true, ""},
+		{"-id x -at +1h date", false, ""},
+		{"-id x -at +1h date", true, "-stateful"},
+	} {
+		act, err := parseAction(append([]string{"submit"}, strings.Fields(tc.args)...), submission{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr strings.Builder
+		if err := act(t.Context(), &fakeClient{empty: tc.empty}, &stdout, &stderr); err != nil {
+			t.Error(err)
+		}
+		if stdout.String() != "x\n" || (tc.want == "") != (stderr.Len() == 0) || !strings.Contains(stderr.String(), tc.want) {
+			t.Errorf("%s: prints %q, warns %q, want %q", tc.args, stdout.String(), stderr.String(), tc.want)
 		}
 	}
 }

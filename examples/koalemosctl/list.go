@@ -31,7 +31,7 @@ func parseList(name string, args []string, list func(context.Context, client) (t
 	if flags.NArg() > 0 {
 		return nil, usagef("%s: unexpected argument %q", name, flags.Arg(0))
 	}
-	return func(ctx context.Context, cl client, stdout io.Writer) error {
+	return func(ctx context.Context, cl client, stdout, _ io.Writer) error {
 		t, err := list(ctx, cl)
 		if err != nil {
 			return err

@@ -82,7 +82,7 @@ type client interface {
 }
 
 // action is what a command line asks for, once it has been understood.
-type action func(ctx context.Context, cl client, stdout io.Writer) error
+type action func(ctx context.Context, cl client, stdout, stderr io.Writer) error
 
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var conn koalemos.Connection
@@ -132,7 +132,7 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err != nil {
 		return err
 	}
-	return act(ctx, cl, stdout)
+	return act(ctx, cl, stdout, stderr)
 }
 
 // parse makes mistakes in flags usage errors.

@@ -22,7 +22,7 @@ func parseState(args []string) (action, error) {
 	if flags.NArg() == 0 {
 		return nil, usagef("state: which task?")
 	}
-	return func(ctx context.Context, cl client, stdout io.Writer) error {
+	return func(ctx context.Context, cl client, stdout, _ io.Writer) error {
 		tasks := []task{}
 		var errs []error
 		for _, id := range flags.Args() {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/metafora-go/metafora/examples/internal/koalemos"
@@ -52,11 +53,26 @@ func (s submission) submit(command []string) (action, error) {
 	if err != nil {
 		return nil, usagef("submit: %v", err)
 	}
-	return func(ctx context.Context, cl client, stdout io.Writer) error {
+	return func(ctx context.Context, cl client, stdout, stderr io.Writer) error {
 		if err := cl.SubmitTask(ctx, task); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(stdout, task.ID())
-		return err
+		if _, err := fmt.Fprintln(stdout, task.ID()); err != nil {
+			return err
+		}
+		return warn(ctx, cl, task, stderr)
 	}, nil
+}
+
+// warn says so where no node would run a task.
+func warn(ctx context.Context, cl client, task *koalemos.Task, stderr io.Writer) error {
+	if len(task.Labels()) == 0 {
+		return nil
+	}
+	nodes, err := cl.Nodes(ctx)
+	if err != nil || slices.ContainsFunc(nodes, keepsStates) {
+		return nil // the task is there; that nobody can tell more is no failure
+	}
+	_, err = fmt.Fprintln(stderr, "koalemosctl: the task waits for a node with -stateful, there is none")
+	return err
 }
