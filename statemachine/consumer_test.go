@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/backend/memory"
 	"github.com/metafora-go/metafora/balance"
@@ -96,6 +98,43 @@ func TestHandlerFuncOfNothingIsRefusedByTheConsumer(t *testing.T) {
 	} {
 		if _, err := metafora.NewConsumer(coord, h, balance.All()); err == nil || !strings.Contains(err.Error(), "nil handler function") {
 			t.Errorf("without a %s: %v", name, err)
+		}
+	}
+}
+
+// One logger, given to the Coordinator, gets what all parts of the node log.
+func TestServiceLogsToTheLoggerOfItsCoordinator(t *testing.T) {
+	var logs strings.Builder
+	logger := hclog.New(&hclog.LoggerOptions{Output: &logs, Level: hclog.Debug})
+	synctest.Test(t, func(t *testing.T) {
+		node, err := memory.NewBroker().NewService("node-1", statemachine.Config{
+			Handler:  obey,
+			Balancer: func(metafora.ClusterState) metafora.Balancer { return balance.All() },
+		}, memory.WithLogger(logger))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopped := make(chan error)
+		go func() { stopped <- node.Run(t.Context()) }()
+		if err := node.Client.SubmitTask(t.Context(), metafora.NewTask("task")); err != nil {
+			t.Fatal(err)
+		}
+		if err := node.Client.Send(t.Context(), "task", statemachine.Kill()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		node.Shutdown()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
+	for _, want := range []string{
+		"joined: node=node-1",                           // the Coordinator
+		"node joined the cluster: node=node-1",          // the Consumer
+		"task changed its state: node=node-1 task=task", // the Machine
+	} {
+		if !strings.Contains(logs.String(), want) {
+			t.Errorf("%q is not logged:\n%s", want, logs.String())
 		}
 	}
 }

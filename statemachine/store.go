@@ -41,8 +41,12 @@ type Commander interface {
 	// often it is handed over before. It takes the place of a command that is
 	// still pending: the newest wins. A replaced command may reach the task
 	// all the same where the node learns late of the newer one; it takes
-	// effect first then, the newest always last. metafora.ErrNoTask: no such
-	// task. ErrInvalidMessage: m is no valid command. Safe for concurrent use.
+	// effect first then, the newest always last. Safe for concurrent use.
+	//
+	// metafora.ErrNoTask: no such task. ErrInvalidMessage: m is no valid
+	// command. metafora.ErrUncertain: the broker did not answer in time, and m
+	// was not pending when read back, which leaves open whether the task has
+	// had it already.
 	Send(ctx context.Context, taskID string, m Message) error
 }
 

@@ -91,3 +91,28 @@ func TestStatefulTaskCostsEtcdNothingButItsClaim(t *testing.T) {
 		}
 	}
 }
+
+// The command is there: to say that it is not, or to send it again, would both
+// be wrong.
+func TestSendWhoseReplyWasLostIsSettled(t *testing.T) {
+	cli := startEtcd(t)
+	c := &conn{Conn: cli}
+	client, err := etcd.NewClient(c, etcd.Options{Namespace: "/send"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.SubmitTask(t.Context(), metafora.NewTask("task")); err != nil {
+		t.Fatal(err)
+	}
+	c.loseReply()
+	if err := client.Send(t.Context(), "task", statemachine.Pause()); err != nil {
+		t.Errorf("a command that is pending: %v", err)
+	}
+	resp, err := cli.Get(t.Context(), "/send/commands/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(resp.Kvs) != 1 || resp.Kvs[0].Version != 1 {
+		t.Errorf("etcd has %v, want the command, written once", resp.Kvs)
+	}
+}
