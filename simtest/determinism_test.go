@@ -21,14 +21,13 @@ func play(t *testing.T, cfg Config, seed uint64) (timeline string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, report := simulate(t, full, newSeeded(seed), func(s *Sim) {
+	v, sim := simulate(t, full, newSeeded(seed), func(s *Sim) {
 		s.Explore()
 		s.Settle()
 		timeline = s.report()
 	})
 	if v != nil {
-		t.Errorf("seed %d: %v\n%s", seed, v, report)
-		return report
+		t.Errorf("seed %d: %v\n%s", seed, v, sim.report())
 	}
 	return timeline
 }

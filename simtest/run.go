@@ -71,12 +71,15 @@ func (p *property) enough(began time.Time) bool {
 
 func (p *property) check(rt *rapid.T) {
 	p.tried++
-	v, report := simulate(p.t, p.cfg, &drawn{t: rt, numbers: p.numbers}, p.f)
+	v, s := simulate(p.t, p.cfg, &drawn{t: rt, numbers: p.numbers}, p.f)
 	if v == nil || p.first != "" && v.invariant != p.first {
 		return
 	}
 	p.first = v.invariant
-	rt.Logf("%s\n%s", v.details, report)
+	if err := s.writePage(p.t.Name(), v); err != nil {
+		rt.Log(err)
+	}
+	rt.Logf("%s\n%s", v.details, s.report())
 	rt.Fatalf("%s", v.invariant)
 }
 
@@ -84,14 +87,13 @@ func (p *property) check(rt *rapid.T) {
 // for a while.
 const gcPercent = 800
 
-// simulate runs one schedule in a bubble of its own. A panic that is no violation
-// goes on.
-func simulate(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation, report string) {
+// simulate runs one schedule in a bubble of its own, and returns the invariant that
+// was broken, if any. A panic of another kind goes on.
+func simulate(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation, s *Sim) {
 	turn.Lock()
 	defer turn.Unlock()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
-	var s *Sim
 	defer func() {
 		p := recover()
 		if p == nil {
@@ -101,7 +103,7 @@ func simulate(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation,
 			panic(p)
 		}
 		if v == nil {
-			v, report = &violation{noLeak, "goroutines are left over:\n" + leftOver()}, s.report()
+			v = &violation{noLeak, "goroutines are left over:\n" + leftOver()}
 		}
 	}()
 	inBubble(t, func() {
@@ -109,15 +111,13 @@ func simulate(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation,
 		defer s.teardown()
 		defer func() {
 			p := recover()
-			if err, ok := p.(error); ok && errors.As(err, &v) {
-				report = s.report()
-			} else if p != nil {
+			if err, ok := p.(error); (!ok || !errors.As(err, &v)) && p != nil {
 				panic(p)
 			}
 		}()
 		f(s)
 	})
-	return v, report
+	return v, s
 }
 
 // leftOver returns the stacks of all goroutines in bubbles.
@@ -132,12 +132,17 @@ func leftOver() string {
 	return strings.Join(stacks, "\n\n")
 }
 
+// report draws the timeline.
 func (s *Sim) report() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.timeline.render(s.nodeNames())
+}
+
+func (s *Sim) nodeNames() []string {
 	names := make([]string, len(s.nodes))
 	for i, n := range s.nodes {
 		names[i] = n.name
 	}
-	return s.timeline.render(names)
+	return names
 }

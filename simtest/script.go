@@ -16,8 +16,11 @@ func Script(t *testing.T, cfg Config, f func(*Sim)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, report := simulate(t, full, scripted{}, f); v != nil {
-		t.Fatalf("%s\n%s", v, report)
+	if v, s := simulate(t, full, scripted{}, f); v != nil {
+		if err := s.writePage(t.Name(), v); err != nil {
+			t.Error(err)
+		}
+		t.Fatalf("%s\n%sOnce more: %s", v, s.report(), replayCommand(t.Name()))
 	}
 }
 
@@ -52,7 +55,6 @@ const (
 // about a task, and stops it there. Node and id may be empty: then any will do. For
 // a handler's [Sim.Gate], op is what the gate is called.
 func (s *Sim) Hold(node string, op Op, id string) *Held {
-	s.needNodes()
 	var found *pending
 	s.hold = func(p *pending) bool {
 		if found == nil && p.matches(node, op, id) {
@@ -60,6 +62,7 @@ func (s *Sim) Hold(node string, op Op, id string) *Held {
 		}
 		return p == found
 	}
+	s.needNodes()
 	text := string(op)
 	if id != "" {
 		text += " " + id
