@@ -17,8 +17,8 @@ import (
 //	/tasks      the tasks that run on it, as [Tasks]
 //	/deferred   the tasks that it will consider later, as [DeferredTasks]
 //
-// All but the page is JSON. Lists are sorted by ID, made of one moment's state
-// and sent task by task. These parameters select from them; what is unknown,
+// All but the page is JSON. Lists have the tasks of one moment, sorted by ID, and
+// are sent task by task. These parameters select from them; what is unknown,
 // malformed or given twice is refused:
 //
 //	task=ID      only the task of this ID; a running one comes with all its errors
@@ -82,8 +82,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// route returns what serves a path, nil for nothing. Its error is the client's
-// fault; nothing was written then.
+// route returns what serves a path, nil for nothing. An error of that is the
+// client's fault, and nothing was written.
 func (h *handler) route(path string) func(http.ResponseWriter, *http.Request) error {
 	switch path {
 	case "", "/":
