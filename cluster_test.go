@@ -40,7 +40,12 @@ func (w *world) submit(n int) {
 
 func (w *world) start(name string, h metafora.HandlerFunc, opts ...metafora.Option) *metafora.Consumer {
 	w.Helper()
-	c, err := metafora.NewConsumer(w.broker.Coordinator(name), h, balance.All(), opts...)
+	return w.run(w.broker.Coordinator(name), h, balance.All(), opts...)
+}
+
+func (w *world) run(coord metafora.Coordinator, h metafora.HandlerFunc, b metafora.Balancer, opts ...metafora.Option) *metafora.Consumer {
+	w.Helper()
+	c, err := metafora.NewConsumer(coord, h, b, opts...)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -122,10 +127,10 @@ func TestLostClaimEndsTheContextWithItsCause(t *testing.T) {
 		}))
 		w.want(a, 1)
 		if err := w.client.DeleteTask(w.Context(), "t0"); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		if err := <-cause; !errors.Is(err, metafora.ErrNotOwner) {
-			t.Errorf("cause %v, want ErrNotOwner", err)
+			w.Errorf("cause %v, want ErrNotOwner", err)
 		}
 		w.want(a, 0)
 		w.stop(a)
@@ -146,7 +151,7 @@ func TestPanickingHandlerCountsAsDone(t *testing.T) {
 				a := w.start("a", h)
 				synctest.Wait()
 				if ts, err := w.client.Tasks(w.Context()); err != nil || len(ts) > 0 {
-					t.Errorf("left: %v %v", ts, err)
+					w.Errorf("left: %v %v", ts, err)
 				}
 				w.stop(a)
 			})
@@ -162,7 +167,7 @@ func TestCommandsFreezeDrainAndStop(t *testing.T) {
 		w.command("a", metafora.Freeze())
 		synctest.Wait()
 		if err := w.client.SubmitTask(w.Context(), metafora.NewTask("late")); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		w.want(a, 2)
 		w.command("a", metafora.Unfreeze())
@@ -175,7 +180,7 @@ func TestCommandsFreezeDrainAndStop(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.want(a, 0)
 		if !a.Frozen() || !a.Draining() {
-			t.Error("a drained node is frozen and draining")
+			w.Error("a drained node is frozen and draining")
 		}
 		w.stop(a)
 	})
@@ -192,11 +197,11 @@ func TestHandlerThatIgnoresItsContextIsNamedAndKeepsItsClaim(t *testing.T) {
 		w.want(a, 1)
 		a.Shutdown()
 		if err := <-w.ended[a]; !errors.Is(err, metafora.ErrHandlerStuck) {
-			t.Errorf("error %v, want ErrHandlerStuck", err)
+			w.Errorf("error %v, want ErrHandlerStuck", err)
 		}
 		info, err := w.client.Task(w.Context(), "t0")
 		if err != nil || info.Owner != "a" {
-			t.Errorf("owner %q %v: released while it runs", info.Owner, err)
+			w.Errorf("owner %q %v: released while it runs", info.Owner, err)
 		}
 		close(release)
 		time.Sleep(time.Minute)
@@ -207,15 +212,15 @@ func TestRunAndShutdownInAnyOrder(t *testing.T) {
 	inBubble(t, func(w *world) {
 		c, err := metafora.NewConsumer(w.broker.Coordinator("a"), metafora.SimpleHandler(waitForStop), balance.All())
 		if err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		c.Shutdown()
 		c.Shutdown()
 		if err := c.Run(w.Context()); err != nil {
-			t.Error(err)
+			w.Error(err)
 		}
 		if err := c.Run(w.Context()); err == nil {
-			t.Error("a second Run must fail")
+			w.Error("a second Run must fail")
 		}
 		c.Shutdown()
 	})

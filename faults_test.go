@@ -86,7 +86,7 @@ func TestLostLeaseIsFollowedByANewOne(t *testing.T) {
 		w.want(a, 3)
 		for i, r := range a.Tasks() {
 			if r.Claim.Fence <= before[i].Claim.Fence || !r.Lost.IsZero() {
-				t.Errorf("task %+v after %+v", r, before[i])
+				w.Errorf("task %+v after %+v", r, before[i])
 			}
 		}
 		w.stop(a)
@@ -116,7 +116,7 @@ func TestPausedNodeGivesUpWhatItHadAndComesBack(t *testing.T) {
 		w.broker.Heal("a")
 		for range 2 {
 			if cause := <-causes; cause != nil && !errors.Is(cause, metafora.ErrLeaseLost) {
-				t.Errorf("cause %v, want %v", cause, metafora.ErrLeaseLost)
+				w.Errorf("cause %v, want %v", cause, metafora.ErrLeaseLost)
 			}
 		}
 		w.want(a, 0)
@@ -137,15 +137,15 @@ func TestTaskSubmittedAnewWhileItRunsIsAnotherTask(t *testing.T) {
 		w.want(a, 1)
 		old := a.Tasks()[0].Claim
 		if err := w.client.DeleteTask(w.Context(), "t0"); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		w.submit(1)
 		w.want(a, 1)
 		if claim := a.Tasks()[0].Claim; claim.Fence <= old.Fence {
-			t.Errorf("the claim %v after %v", claim, old)
+			w.Errorf("the claim %v after %v", claim, old)
 		}
 		if err := w.client.DeleteTask(w.Context(), "t0"); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		w.want(a, 0)
 		w.stop(a)
@@ -159,7 +159,7 @@ func TestNodeWhoseNameIsTakenDisturbsNothing(t *testing.T) {
 		w.want(first, 2)
 		second := w.start("a", metafora.SimpleHandler(waitForStop))
 		if err := <-w.ended[second]; !errors.Is(err, metafora.ErrNodeExists) {
-			t.Errorf("error %v, want %v", err, metafora.ErrNodeExists)
+			w.Errorf("error %v, want %v", err, metafora.ErrNodeExists)
 		}
 		time.Sleep(time.Minute)
 		w.want(first, 2)

@@ -264,6 +264,17 @@ func TestNodeThatLeavesOnlyLeaves(t *testing.T) {
 	})
 }
 
+// A node without tasks leaves before it could help anybody to know.
+func TestIdleNodeLeavesWithoutAWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFake()
+		if err := start(t, fake, untilStopped, &fakeBalancer{}).end(); err != nil {
+			t.Error(err)
+		}
+		equal(t, "told", fake.told(), []bool{})
+	})
+}
+
 // Those who are drained already have had their time when the shutdown comes.
 func TestShutdownOfADrainedNodeGivesNoMoreTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
