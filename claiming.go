@@ -45,14 +45,11 @@ func (c *Consumer) takesPlace(t Task, id string, now time.Time) bool {
 	return c.deferred.announced(t, now)
 }
 
-// reconsider takes up the deferred task that is due first.
-func (c *Consumer) reconsider(now time.Time) {
+// reconsider takes up the deferred task that is due first. There is one: nobody
+// but the main loop takes any out.
+func (c *Consumer) reconsider() {
 	c.mu.Lock()
 	d := c.deferred.first()
-	if d == nil || d.due.After(now) {
-		c.mu.Unlock()
-		return
-	}
 	c.deferred.remove(d)
 	c.mu.Unlock()
 	if d.task == nil {

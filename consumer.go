@@ -238,7 +238,7 @@ func (c *Consumer) loop(ctx context.Context) {
 		// Deferred and announced tasks take turns, so that neither hold up
 		// the others, however many there are.
 		if deferredTurn = !deferredTurn; deferredTurn {
-			c.reconsider(now)
+			c.reconsider()
 			continue
 		}
 		select {
