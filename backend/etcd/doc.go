@@ -36,5 +36,6 @@
 // A handler that returns within Margin of its context's end therefore never
 // overlaps with the next owner, unless the clocks of node and etcd drift apart
 // by more than what is left of Margin, or the process stands still: then only
-// the fence protects outside stores.
+// the fence protects outside stores. docs/etcd.md has all timings, and how to run
+// on a cluster with TLS and a limited role.
 package etcd
