@@ -111,7 +111,10 @@ func runDemo(ctx context.Context, s *settings, cli *clientv3.Client, stdout io.W
 		client: client, endpoint: s.conn.Endpoints[0], namespace: s.conn.Namespace, output: s.output,
 		out: stdout, program: self, beat: 2 * time.Second, command: []string{"sleep", "8"},
 	}
-	return d.run(ctx)
+	if err := d.run(ctx); ctx.Err() == nil {
+		return err
+	}
+	return nil // somebody has seen enough
 }
 
 // runNode runs the node on a connection to etcd until ctx ends.
