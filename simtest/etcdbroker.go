@@ -83,7 +83,9 @@ func (b *etcdBroker) join(inc *incarnation) coordinator {
 
 // gate only orders calls: what may fail are the requests that follow from them.
 func (b *etcdBroker) gate(ctx context.Context, inc *incarnation, verb, id string) error {
-	return b.sim.wait(ctx, nil, newLocal(inc, verb, id))
+	p := newLocal(inc, verb, id)
+	p.ordering = true
+	return b.sim.wait(ctx, nil, p)
 }
 
 func (b *etcdBroker) watch(ctx context.Context, p *probe, tasks chan<- metafora.Task) error {

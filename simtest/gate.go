@@ -26,9 +26,11 @@ type pending struct {
 	id   string        // of which task
 	// local things happen within the node's process, whether or not the broker
 	// can be reached.
-	local   bool
-	verdict chan error // holds one
-	seq     int        // in the order of arrival
+	local bool
+	// ordering says that requests follow, which are what can be held.
+	ordering bool
+	verdict  chan error // holds one
+	seq      int        // in the order of arrival
 	// lateSince is the step in which the caller gave up.
 	lateSince int64
 }

@@ -28,7 +28,7 @@ func TestReports(t *testing.T) {
 		h.LoseReply()
 	})
 	if v == nil || v.invariant != "nobody has it" {
-		t.Fatalf("violation %v", v)
+		t.Fatalf("violation %v\n%s", v, s.report())
 	}
 	for _, want := range []string{"| a ", "| b ", "| broker", "claim <t1> @5 (reply lost)", "hears: <t1> is there @4"} {
 		if !strings.Contains(s.report(), want) {

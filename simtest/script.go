@@ -79,7 +79,7 @@ func (p *pending) matches(node string, op Op, id string) bool {
 		return false
 	}
 	if p.call == nil {
-		return p.op == op && (id == "" || p.id == id)
+		return !p.ordering && p.op == op && (id == "" || p.id == id)
 	}
 	return slices.ContainsFunc(deedsOf(p.call), func(d deed) bool {
 		return d.verb == string(op) && (id == "" || d.id == id)
