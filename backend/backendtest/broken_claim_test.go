@@ -11,6 +11,7 @@ import (
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/backend/backendtest"
 	"github.com/metafora-go/metafora/backend/memory"
+	"github.com/metafora-go/metafora/statemachine"
 )
 
 func claimFlaws() []flaw {
@@ -56,7 +57,7 @@ func claimFlaws() []flaw {
 		},
 		{
 			"a lost reply is taken for a failure",
-			[]string{"claim/LostReplyIsSettled", "release/LostReplyIsSettled", "done/LostReplyIsSettled"},
+			[]string{"claim/LostReplyIsSettled", "release/LostReplyIsSettled", "done/LostReplyIsSettled", "state/LostReplyIsSettled"},
 			installUnsettledReplies,
 		},
 		{
@@ -252,6 +253,9 @@ func installUnsettledReplies(b *memory.Broker, broker *backendtest.Broker) {
 	flawedNodes(func(_ *memory.Broker, c *memory.Coordinator) metafora.Coordinator {
 		return unsettled{c, &lose}
 	})(b, broker)
+	flawedStores(func(_ *memory.Broker, s statemachine.StateStore) statemachine.StateStore {
+		return unsettledStore{s, &lose}
+	})(b, broker)
 	broker.Faults.LoseReply = func(testing.TB, string) { lose.Store(true) }
 }
 
@@ -278,6 +282,19 @@ func (c unsettled) Release(ctx context.Context, claim metafora.Claim) error {
 
 func (c unsettled) Done(ctx context.Context, claim metafora.Claim) error {
 	return c.reply(c.Coordinator.Done(ctx, claim))
+}
+
+type unsettledStore struct {
+	statemachine.StateStore
+	lose *atomic.Bool // the next reply
+}
+
+func (s unsettledStore) Store(ctx context.Context, c metafora.Claim, state statemachine.State, handled uint64) error {
+	err := s.StateStore.Store(ctx, c, state, handled)
+	if s.lose.Swap(false) {
+		return errors.New("no reply")
+	}
+	return err
 }
 
 type namelessErrors struct{ *memory.Coordinator }

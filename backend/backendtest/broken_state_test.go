@@ -26,6 +26,11 @@ func stateFlaws() []flaw {
 			flawedStores(func(b *memory.Broker, s statemachine.StateStore) statemachine.StateStore { return storesAnything{s, b} }),
 		},
 		{
+			"a malformed task command keeps later ones out",
+			[]string{"listen/MalformedStored", "listenfunc/MalformedStored"},
+			installMalformedStays,
+		},
+		{
 			"a state is loaded without asking for the claim",
 			[]string{"state/LoadOfLostClaim"},
 			flawedStores(func(_ *memory.Broker, s statemachine.StateStore) statemachine.StateStore { return loadsAnything{s} }),
@@ -257,6 +262,16 @@ func (s storesAnything) Store(ctx context.Context, c metafora.Claim, state state
 		s.b.PutRawState(c.TaskID, value)
 	}
 	return err
+}
+
+func installMalformedStays(b *memory.Broker, broker *backendtest.Broker) {
+	s := &sendsOnce{Client: b.Client()}
+	broker.NewCommander = func(testing.TB) statemachine.Commander { return s }
+	put := broker.Faults.PutRawTaskCommand
+	broker.Faults.PutRawTaskCommand = func(t testing.TB, id string, value []byte) {
+		put(t, id, value)
+		s.sent.Store(id, true)
+	}
 }
 
 type loadsAnything struct{ statemachine.StateStore }

@@ -55,7 +55,10 @@ func memoryBroker(b *memory.Broker) backendtest.Broker {
 			DeleteOwner:   func(_ testing.TB, id string) { b.DeleteOwner(id) },
 			PutRawTask:    func(t testing.TB, id string, value []byte) { mustPut(t, b.PutRawTask(id, value)) },
 			PutRawCommand: func(_ testing.TB, node string, value []byte) { b.PutRawCommand(node, value) },
-			PutRawState:   func(_ testing.TB, id string, value []byte) { b.PutRawState(id, value) },
+			PutRawTaskCommand: func(t testing.TB, id string, value []byte) {
+				mustPut(t, b.PutRawTaskCommand(id, value))
+			},
+			PutRawState: func(_ testing.TB, id string, value []byte) { b.PutRawState(id, value) },
 		},
 	}
 }
