@@ -17,7 +17,10 @@ type Broker struct {
 	// by lock and released by unlock, never held during a callback, but for
 	// the one of ListenFunc, which must call nothing back.
 	mu        sync.Mutex
+	observer  func(Change)
 	revision  uint64
+	granted   uint64 // leases so far
+	leases    map[uint64]*lease
 	tasks     map[string]*task
 	claimable claimableLog
 	ended     endedTasks
@@ -53,6 +56,7 @@ type ownership struct {
 func NewBroker(opts ...Option) *Broker {
 	b := &Broker{
 		defaults: opts,
+		leases:   make(map[uint64]*lease),
 		tasks:    make(map[string]*task),
 		ended:    endedTasks{byID: make(map[string]*endedTask)},
 		states:   make(map[string][]byte),
@@ -117,9 +121,13 @@ func (b *Broker) write() uint64 {
 }
 
 func (b *Broker) submit(id string, props []byte) {
-	// What is left of an earlier submission is not this one's.
-	delete(b.states, id)
 	t := &task{id: id, props: props, submission: b.write()}
+	b.changed(Change{Kind: TaskChange, ID: id, Value: props})
+	// What is left of an earlier submission is not this one's.
+	if _, ok := b.states[id]; ok {
+		delete(b.states, id)
+		b.changed(Change{Kind: StateChange, ID: id, Gone: true})
+	}
 	t.seen.earlier = b.ended.take(id)
 	b.tasks[id] = t
 	b.claimable.add(t)
@@ -134,6 +142,8 @@ func (b *Broker) remove(t *task) {
 		b.claimable.remove(t)
 	}
 	delete(b.tasks, t.id)
+	b.changed(Change{Kind: TaskChange, ID: t.id, Gone: true})
+	b.dropCommand(t)
 	b.ended.add(t.id, t.seen.everSeen())
 }
 
@@ -148,6 +158,7 @@ func (b *Broker) own(t *task, l *lease) *ownership {
 	l.owned[t.id] = o
 	b.owned.add(name, 1)
 	b.claimable.remove(t)
+	b.changed(Change{Kind: OwnerChange, ID: t.id, Node: name, Lease: l.number})
 	return o
 }
 
@@ -156,4 +167,5 @@ func (b *Broker) disown(o *ownership) {
 	o.task.owner = nil
 	delete(o.lease.owned, o.task.id)
 	b.owned.add(o.claim.Node, -1)
+	b.changed(Change{Kind: OwnerChange, ID: o.task.id, Gone: true})
 }

@@ -81,6 +81,7 @@ func (b *Broker) register(c *Coordinator) {
 		},
 		lease: c.lease,
 	}
+	b.changed(Change{Kind: NodeChange, ID: c.name, Lease: c.lease.number})
 	b.cluster.changed()
 }
 
@@ -92,6 +93,7 @@ func (b *Broker) deregister(l *lease) {
 		return
 	}
 	delete(b.cluster.nodes, name)
+	b.changed(Change{Kind: NodeChange, ID: name, Gone: true})
 	b.cluster.changed()
 	for _, c := range b.cluster.named(name) {
 		if c.joined && c.lease == nil && c.link == connected {

@@ -38,7 +38,7 @@ func (b *Broker) Partition(node string) bool { return b.cutLink(node, partitione
 // Pause stops a node like SIGSTOP, until [Broker.Heal]: its calls block, and no
 // timer of its fires. It finds out when it wakes that its lease has ended. The
 // handlers of a Consumer go on: they are not the Broker's to stop. Otherwise
-// Pause is like [Broker.Partition].
+// Pause is like [Broker.Partition], which wakes a node that is paused.
 func (b *Broker) Pause(node string) bool { return b.cutLink(node, paused) }
 
 func (b *Broker) cutLink(node string, l link) bool {
@@ -49,7 +49,11 @@ func (b *Broker) cutLink(node string, l link) bool {
 		if c.link == connected {
 			c.stale.Store(b.view())
 		}
+		woken := c.link == paused && l == partitioned
 		c.link = l
+		if woken && c.lease != nil && c.leaseOverdue() {
+			c.loseLease()
+		}
 	}
 	return len(named) > 0
 }
@@ -173,7 +177,7 @@ func (b *Broker) PutRawState(id string, value []byte) {
 	b.lock()
 	defer b.unlock()
 	b.write()
-	b.states[id] = slices.Clone(value)
+	b.putState(id, slices.Clone(value))
 }
 
 // PutRawTaskCommand stores a value as the pending command of a task, such as one

@@ -12,6 +12,7 @@ import (
 // lease is a node's lease as the broker has it. It ends at its expiry unless it
 // is renewed, and the registration and all claims of the node with it.
 type lease struct {
+	number uint64
 	holder *Coordinator
 	owned  map[string]*ownership
 	expiry *alarm
@@ -19,11 +20,14 @@ type lease struct {
 
 // join takes a new lease and registers the node under it. The name is free.
 func (c *Coordinator) join() {
-	l := &lease{holder: c, owned: make(map[string]*ownership)}
-	l.expiry = c.broker.alarms.newAlarm(func() { c.broker.endLease(l) })
+	b := c.broker
+	b.granted++
+	l := &lease{number: b.granted, holder: c, owned: make(map[string]*ownership)}
+	b.leases[l.number] = l
+	l.expiry = b.alarms.newAlarm(func() { b.endLease(l) })
 	c.lease = l
 	c.extendLease()
-	c.broker.register(c)
+	b.register(c)
 }
 
 // extendLease makes the lease last a TTL from now, and the node trust it for a
@@ -104,6 +108,7 @@ func (c *Coordinator) stopTimers() {
 // endLease is what the broker does when a lease expires or is revoked.
 func (b *Broker) endLease(l *lease) {
 	b.alarms.cancel(l.expiry)
+	delete(b.leases, l.number)
 	b.write()
 	for _, o := range inOrder(l.owned) {
 		b.disown(o)

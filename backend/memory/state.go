@@ -31,9 +31,10 @@ func (s stateStore) Store(ctx context.Context, claim metafora.Claim, state state
 	value, err := encodeState(state)
 	if err == nil {
 		err = s.c.withClaim(ctx, claim, func(o *ownership) error {
-			s.c.broker.write()
-			s.c.broker.states[claim.TaskID] = value
-			o.task.commandHandled(handled)
+			b := s.c.broker
+			b.write()
+			b.putState(claim.TaskID, value)
+			b.commandHandled(o.task, handled)
 			return nil
 		})
 	}
@@ -56,6 +57,11 @@ func (cl *Client) State(ctx context.Context, id string) (statemachine.State, err
 		return statemachine.State{}, fmt.Errorf("state of task %q: %w", id, err)
 	}
 	return state, nil
+}
+
+func (b *Broker) putState(id string, value []byte) {
+	b.states[id] = value
+	b.changed(Change{Kind: StateChange, ID: id, Value: value})
 }
 
 func (b *Broker) state(id string) (statemachine.State, error) {

@@ -42,6 +42,7 @@ func (b *Broker) sendTask(id string, value []byte) error {
 		return metafora.ErrNoTask
 	}
 	t.command = &pendingCommand{id: b.write(), value: value}
+	b.changed(Change{Kind: CommandChange, ID: id, Value: value})
 	if o := t.owner; o != nil && o.lease.holder.link == connected {
 		o.deliverCommand()
 	}
@@ -58,8 +59,9 @@ func (o *ownership) deliverCommand() {
 	m, err := statemachine.DecodeMessage(t.command.value)
 	if err != nil {
 		// Nobody can handle it, so that it would be pending for ever.
-		t.command = nil
 		c := o.lease.holder
+		c.broker.write()
+		c.broker.dropCommand(t)
 		c.later(func() {
 			c.opts.logger.Error("malformed command dropped", "task", t.id, "node", c.name, "error", err)
 		})
@@ -124,7 +126,7 @@ func (c *Coordinator) stopListening(o *ownership, l *listener) {
 func (cl commandListener) Handled(ctx context.Context, claim metafora.Claim, id uint64) error {
 	err := cl.c.withClaim(ctx, claim, func(o *ownership) error {
 		cl.c.broker.write()
-		o.task.commandHandled(id)
+		cl.c.broker.commandHandled(o.task, id)
 		return nil
 	})
 	if err != nil {
@@ -134,8 +136,15 @@ func (cl commandListener) Handled(ctx context.Context, claim metafora.Claim, id 
 }
 
 // commandHandled removes the pending command if it has this ID, which is never 0.
-func (t *task) commandHandled(id uint64) {
+func (b *Broker) commandHandled(t *task, id uint64) {
 	if t.command != nil && t.command.id == id {
+		b.dropCommand(t)
+	}
+}
+
+func (b *Broker) dropCommand(t *task) {
+	if t.command != nil {
 		t.command = nil
+		b.changed(Change{Kind: CommandChange, ID: t.id, Gone: true})
 	}
 }
