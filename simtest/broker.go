@@ -21,6 +21,9 @@ type broker interface {
 	// backend has no gates for them.
 	watch(ctx context.Context, p *probe, tasks chan<- metafora.Task) error
 
+	// current reports whether a claim is. Any goroutine may ask.
+	current(metafora.Claim) bool
+
 	// admin is a client whose calls take effect at once, user one whose calls
 	// meet faults.
 	admin() Client

@@ -26,17 +26,17 @@ func (s *Sim) checkChanges(changes []change) {
 		}
 		r := s.ledger.task(c.id)
 		switch {
-		case c.kind == atTask && c.kv != nil:
+		case c.kind == atTask && c.now != nil:
 			s.checkSubmitted(c, r)
 		case c.kind == atTask:
 			s.checkTaskGone(c, r)
-		case c.kind == atOwner && c.kv != nil:
+		case c.kind == atOwner && c.now != nil:
 			s.checkClaimed(c, r)
 		case c.kind == atOwner:
 			s.checkDisowned(c, r, changes)
-		case c.kind == atState && c.kv != nil:
+		case c.kind == atState && c.now != nil:
 			s.checkStored(c, r)
-		case c.kind == atTaskCommand && c.kv == nil && s.actor.inc != nil:
+		case c.kind == atTaskCommand && c.now == nil && s.actor.inc != nil:
 			if !s.holds(s.actor.inc, r) {
 				s.violate(handsOff, "%s removes the command of %s, which %s owns", s.actor.inc, c.id, r.holder())
 			}
@@ -66,10 +66,10 @@ func (s *Sim) checkRegistered(c change) {
 
 // noteTaken notes which node has taken a command, and so has to get it.
 func (s *Sim) noteTaken(c change) {
-	if c.kv != nil || c.prev == nil || s.actor.inc == nil {
+	if c.now != nil || c.was == nil || s.actor.inc == nil {
 		return
 	}
-	if cmd, err := metafora.DecodeCommand(c.prev.Value); err == nil {
+	if cmd, err := metafora.DecodeCommand(c.was.value); err == nil {
 		if n, ok := cmd.Parameters[commandNumber].(float64); ok {
 			s.ledger.taken = append(s.ledger.taken, takenCommand{s.actor.inc, int(n)})
 		}
@@ -93,11 +93,13 @@ func (s *Sim) checkSubmitted(c change, r *record) {
 		s.violate(doneIsFinal, "%s brings the task %s back", s.actor.inc, c.id)
 	case r.submission != 0:
 		s.violate(noLoss, "a submission of %s replaces one that was there", c.id)
-	case s.ledger.submissions[string(c.kv.Value)]:
+	case s.ledger.submissions[c.now.nonce]:
 		s.violate(doneIsFinal, "a submission of %s takes effect for the second time", c.id)
 	}
-	s.ledger.submissions[string(c.kv.Value)] = true
-	r.submitted = c.kv.CreateRevision
+	if c.now.nonce != "" {
+		s.ledger.submissions[c.now.nonce] = true
+	}
+	r.submitted = c.now.since
 }
 
 func (s *Sim) checkTaskGone(c change, r *record) {
@@ -117,13 +119,13 @@ func (s *Sim) checkClaimed(c change, r *record) {
 	inc := s.actor.inc
 	switch {
 	case r.fence != 0:
-		s.violate(oneOwner, "%s takes %s, which %s owns", ownerOf(c.kv), c.id, r.holder())
+		s.violate(oneOwner, "%s takes %s, which %s owns", c.now.owner, c.id, r.holder())
 	case r.submission == 0:
-		s.violate(doneIsFinal, "%s claims %s, which does not exist", ownerOf(c.kv), c.id)
-	case c.kv.CreateRevision <= r.lastFence:
-		s.violate(fencesGrow, "claim %d of %s follows claim %d", c.kv.CreateRevision, c.id, r.lastFence)
-	case inc == nil || s.leases[c.kv.Lease] != inc:
-		s.violate(handsOff, "%s claims %s on the lease %d, which is not its own", ownerOf(c.kv), c.id, c.kv.Lease)
+		s.violate(doneIsFinal, "%s claims %s, which does not exist", c.now.owner, c.id)
+	case c.now.since <= r.lastFence:
+		s.violate(fencesGrow, "claim %d of %s follows claim %d", c.now.since, c.id, r.lastFence)
+	case inc == nil || s.leases[c.now.lease] != inc:
+		s.violate(handsOff, "%s claims %s on the lease %d, which is not its own", c.now.owner, c.id, c.now.lease)
 	}
 }
 
@@ -140,7 +142,7 @@ func (s *Sim) checkDisowned(c change, r *record, all []change) {
 	inc := s.actor.inc
 	if inc == nil {
 		// A client may only take the owner away along with the task.
-		gone := slices.ContainsFunc(all, func(o change) bool { return o.kind == atTask && o.id == c.id && o.kv == nil })
+		gone := slices.ContainsFunc(all, func(o change) bool { return o.kind == atTask && o.id == c.id && o.now == nil })
 		if !gone {
 			s.violate(handsOff, "a client ends the claim of %s on %s", r.holder(), c.id)
 		}

@@ -15,7 +15,9 @@ type Backend string
 const (
 	// Etcd is package backend/etcd on a simulated etcd: see package simetcd.
 	Etcd Backend = "etcd"
-	// Memory is package backend/memory.
+	// Memory is package backend/memory. Its calls can fail before they take
+	// effect, but neither lose their reply nor arrive late, its news is
+	// neither lost nor broken off, and leases end by the clock.
 	Memory Backend = "memory"
 )
 

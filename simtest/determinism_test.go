@@ -33,9 +33,15 @@ func play(t *testing.T, cfg Config, seed uint64) (timeline string) {
 }
 
 func TestSameDrawsSameRun(t *testing.T) {
+	for _, backend := range []Backend{Etcd, Memory} {
+		t.Run(string(backend), func(t *testing.T) { testSameRuns(t, Config{Backend: backend}) })
+	}
+}
+
+func testSameRuns(t *testing.T, cfg Config) {
 	const seeds = 200
 	for seed := range uint64(seeds) {
-		first, second := play(t, Config{}, seed), play(t, Config{}, seed)
+		first, second := play(t, cfg, seed), play(t, cfg, seed)
 		if t.Failed() {
 			return
 		}

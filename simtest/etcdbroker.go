@@ -116,12 +116,34 @@ func (b *etcdBroker) changes() iter.Seq[[]change] {
 	}
 }
 
-func ownerOf(kv *mvccpb.KeyValue) string {
-	var rec struct {
-		Node string `json:"node"`
+func newChange(ev *clientv3.Event) change {
+	c := change{place: placeOf(ev.Kv.Key), rev: ev.Kv.ModRevision}
+	if ev.Type == clientv3.EventTypePut {
+		c.now = contentOf(c.kind, ev.Kv)
 	}
-	_ = json.Unmarshal(kv.Value, &rec)
-	return rec.Node
+	if ev.PrevKv != nil {
+		c.was = contentOf(c.kind, ev.PrevKv)
+	}
+	return c
+}
+
+func contentOf(kind placeKind, kv *mvccpb.KeyValue) *content {
+	var rec struct {
+		Node    string          `json:"node"`
+		Message json.RawMessage `json:"message"`
+	}
+	c := &content{since: kv.CreateRevision, lease: kv.Lease, value: kv.Value}
+	switch kind {
+	case atTask:
+		c.nonce = string(kv.Value)
+	case atOwner:
+		_ = json.Unmarshal(kv.Value, &rec)
+		c.owner = rec.Node
+	case atTaskCommand:
+		_ = json.Unmarshal(kv.Value, &rec)
+		c.value = rec.Message
+	}
+	return c
 }
 
 func (b *etcdBroker) deliveries() []delivery {
@@ -160,24 +182,30 @@ func (h hearsay) String() string {
 	c := newChange(ev)
 	text := fmt.Sprintf("%s of %s: ", c.kind, c.id)
 	switch {
-	case c.kind == atTask && c.kv != nil:
+	case c.kind == atTask && c.now != nil:
 		text = c.id + " is there"
 	case c.kind == atTask:
 		text = c.id + " is gone"
-	case c.kind == atOwner && c.kv != nil:
-		text = fmt.Sprintf("%s is owned by %s", c.id, ownerOf(c.kv))
+	case c.kind == atOwner && c.now != nil:
+		text = fmt.Sprintf("%s is owned by %s", c.id, c.now.owner)
 	case c.kind == atOwner:
 		text = c.id + " has no owner"
-	case c.kind == atNode && c.kv != nil:
+	case c.kind == atNode && c.now != nil:
 		text = "node " + c.id + " is there"
 	case c.kind == atNode:
 		text = "node " + c.id + " is gone"
-	case c.kv != nil:
+	case c.now != nil:
 		text += "put"
 	default:
 		text += "gone"
 	}
 	return fmt.Sprintf("hears: %s @%d", text, c.rev)
+}
+
+// current knows from the ledger: the root goroutine rests while others ask.
+func (b *etcdBroker) current(claim metafora.Claim) bool {
+	r := b.sim.ledger.tasks[claim.TaskID]
+	return r != nil && r.fence == int64(claim.Fence)
 }
 
 func (b *etcdBroker) due() <-chan time.Time { return b.never }

@@ -157,11 +157,12 @@ func (s *Sim) stepExpiry() bool {
 	return ok
 }
 
-// calls returns the requests to the broker that are under way.
-func (s *Sim) calls() []*pending {
+// calls returns the requests to the broker that are under way. Those of a backend
+// that settles lost replies by itself are among them if remote is set.
+func (s *Sim) calls(remote bool) []*pending {
 	var calls []*pending
 	for _, p := range s.ready() {
-		if p.call != nil {
+		if p.call != nil || remote && p.remote {
 			calls = append(calls, p)
 		}
 	}
@@ -169,7 +170,7 @@ func (s *Sim) calls() []*pending {
 }
 
 func (s *Sim) stepFail() bool {
-	p, ok := draw(s, s.calls(), "request")
+	p, ok := draw(s, s.calls(true), "request")
 	if ok {
 		s.fail(p)
 	}
@@ -177,7 +178,7 @@ func (s *Sim) stepFail() bool {
 }
 
 func (s *Sim) stepLose() bool {
-	p, ok := draw(s, s.calls(), "request")
+	p, ok := draw(s, s.calls(false), "request")
 	if ok {
 		s.lose(p)
 	}
@@ -185,7 +186,7 @@ func (s *Sim) stepLose() bool {
 }
 
 func (s *Sim) stepAnswerLater() bool {
-	calls := slices.DeleteFunc(s.calls(), func(p *pending) bool { return p.answered() || p.call.Kind() == simetcd.KindWatch })
+	calls := slices.DeleteFunc(s.calls(false), func(p *pending) bool { return p.answered() || p.call.Kind() == simetcd.KindWatch })
 	p, ok := draw(s, calls, "request")
 	if ok {
 		s.answerLater(p)
@@ -194,7 +195,7 @@ func (s *Sim) stepAnswerLater() bool {
 }
 
 func (s *Sim) stepDelay() bool {
-	p, ok := draw(s, s.calls(), "request")
+	p, ok := draw(s, s.calls(false), "request")
 	if ok {
 		s.delay(p)
 	}

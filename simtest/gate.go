@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing/synctest"
 
+	"github.com/metafora-go/metafora/backend/memory"
 	"github.com/metafora-go/metafora/simtest/simetcd"
 )
 
@@ -29,8 +30,12 @@ type pending struct {
 	local bool
 	// ordering says that requests follow, which are what can be held.
 	ordering bool
-	verdict  chan error // holds one
-	seq      int        // in the order of arrival
+	// remote is a call to a broker that has no requests of its own.
+	remote bool
+	// arrival is news that has come as far as a node.
+	arrival bool
+	verdict chan error // holds one
+	seq     int        // in the order of arrival
 	// lateSince is the step in which the caller gave up.
 	lateSince int64
 }
@@ -50,9 +55,13 @@ func (p *pending) String() string {
 	return strings.TrimSpace(string(p.op) + " " + p.id)
 }
 
-// possible reports whether the network and the node let p happen now.
+// possible reports whether the network and the node let p happen now. News is
+// delivered, and a remote call finds out by itself that the broker is out of reach.
 func (p *pending) possible() bool {
-	return p.inc == nil || !p.inc.paused && (p.local || !p.inc.cut)
+	if p.arrival {
+		return false
+	}
+	return p.inc == nil || !p.inc.paused && (p.local || p.remote || !p.inc.cut)
 }
 
 // wait stops the caller until the scheduler has decided about p.
@@ -226,7 +235,11 @@ func (s *Sim) let(p *pending) {
 		s.log(p.node(), p, "")
 	}
 	s.apply(p)
+	if p.remote {
+		s.actor = actor{kind: byCall, inc: p.inc}
+	}
 	s.answer(p, nil)
+	s.actor = actor{}
 }
 
 // fail makes a request fail before it had any effect.
@@ -236,7 +249,7 @@ func (s *Sim) fail(p *pending) {
 		return
 	}
 	s.log(p.node(), p, "fails")
-	s.answer(p, simetcd.ErrUnavailable)
+	s.answer(p, p.failure())
 }
 
 // answerLater lets a request take effect, whose caller has yet to get the reply:
@@ -250,15 +263,33 @@ func (s *Sim) answerLater(p *pending) {
 // answered reports whether the reply to a request is on its way.
 func (p *pending) answered() bool { return p.call != nil && p.call.Applied() }
 
+// failure is what a request that fails returns.
+func (p *pending) failure() error {
+	if p.remote {
+		return memory.ErrUnreachable
+	}
+	return simetcd.ErrUnavailable
+}
+
 // lose lets a request take effect and loses the reply.
 func (s *Sim) lose(p *pending) {
+	s.needRequest(p)
 	s.log(p.node(), p, "reply lost")
 	s.apply(p)
 	s.answer(p, simetcd.ErrUnavailable)
 }
 
+// needRequest refuses what only a request to etcd can meet. Package memory settles
+// by itself what became of a call.
+func (s *Sim) needRequest(p *pending) {
+	if p.call == nil {
+		s.Fatalf("%s: the reply to something that is no request to etcd cannot be lost", p)
+	}
+}
+
 // delay makes a request fail for its caller, while it is still on its way.
 func (s *Sim) delay(p *pending) {
+	s.needRequest(p)
 	s.mu.Lock()
 	s.keepLate(p)
 	s.mu.Unlock()
@@ -296,5 +327,5 @@ func (p *pending) node() string {
 	case p.call != nil:
 		return p.call.Node()
 	}
-	return ""
+	return "client"
 }

@@ -1,10 +1,5 @@
 package simtest
 
-import (
-	"go.etcd.io/etcd/api/v3/mvccpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
-)
-
 // ledger is the truth: what the broker holds, followed change by change, and
 // what was promised to clients.
 type ledger struct {
@@ -78,20 +73,21 @@ const (
 	byOperator           // somebody from outside: a lease revoked, a key deleted
 )
 
-// change is a change of one key.
+// change is a change of what is at one place.
 type change struct {
 	place
-	rev  int64
-	kv   *mvccpb.KeyValue // what was put, nil for a delete
-	prev *mvccpb.KeyValue // what was there before, nil for nothing
+	rev int64
+	now *content // what was put there, nil where it was removed
+	was *content // what was there before, nil for nothing or where nobody knows
 }
 
-func newChange(ev *clientv3.Event) change {
-	c := change{place: placeOf(ev.Kv.Key), rev: ev.Kv.ModRevision, prev: ev.PrevKv}
-	if ev.Type == clientv3.EventTypePut {
-		c.kv = ev.Kv
-	}
-	return c
+// content is what a broker has at a place.
+type content struct {
+	since int64  // the revision at which it came to be there
+	owner string // the node that has made a claim
+	lease int64  // that it lives on
+	value []byte // of a state, a command to a node, or the message to a task
+	nonce string // of a submission, "" where it has none
 }
 
 // enter takes in the changes of one revision.
@@ -100,8 +96,8 @@ func (l *ledger) enter(changes []change) {
 		switch c.kind {
 		case atNode:
 			delete(l.nodes, c.id)
-			if c.kv != nil {
-				l.nodes[c.id] = c.kv.Lease
+			if c.now != nil {
+				l.nodes[c.id] = c.now.lease
 			}
 			continue
 		case atNodeCommand, elsewhere:
@@ -109,17 +105,17 @@ func (l *ledger) enter(changes []change) {
 		}
 		r := l.task(c.id)
 		switch {
-		case c.kind == atTask && c.kv != nil:
-			r.submission = c.kv.CreateRevision
+		case c.kind == atTask && c.now != nil:
+			r.submission = c.now.since
 		case c.kind == atTask:
 			r.submission = 0
-		case c.kind == atOwner && c.kv != nil:
-			r.owner, r.lease, r.fence = ownerOf(c.kv), c.kv.Lease, c.kv.CreateRevision
+		case c.kind == atOwner && c.now != nil:
+			r.owner, r.lease, r.fence = c.now.owner, c.now.lease, c.now.since
 			r.lastFence = max(r.lastFence, r.fence)
 		case c.kind == atOwner:
 			r.owner, r.lease, r.fence = "", 0, 0
 		case c.kind == atState:
-			r.state = c.kv.GetModRevision()
+			r.state = c.rev
 		case c.kind == atTaskCommand:
 			if r.command != 0 {
 				if r.removed == nil {
@@ -127,7 +123,10 @@ func (l *ledger) enter(changes []change) {
 				}
 				r.removed[r.command] = c.rev
 			}
-			r.command = c.kv.GetModRevision()
+			r.command = 0
+			if c.now != nil {
+				r.command = c.rev
+			}
 		}
 	}
 }

@@ -178,14 +178,14 @@ func (s *Sim) crash(inc *incarnation) {
 			r.cancel(ErrCrashed)
 		}
 	}
-	inc.stop()
 	s.broker.crashed(inc)
+	inc.stop()
 }
 
 func (s *Sim) pause(inc *incarnation) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	inc.paused, inc.resumed = true, make(chan struct{})
+	s.mu.Unlock()
 	s.broker.paused(inc)
 }
 

@@ -133,19 +133,13 @@ type probeContext struct {
 }
 
 func (c probeContext) Lost(claim metafora.Claim, cause error) {
-	if errors.Is(cause, metafora.ErrNotOwner) && c.inc.current(claim) {
+	if errors.Is(cause, metafora.ErrNotOwner) && c.inc.sim.broker.current(claim) {
 		c.inc.sim.blame(trueAlarm, "%s loses %s by claim %d, which is current", c.inc, claim.TaskID, claim.Fence)
 	}
 	if c.inc.awake() {
 		c.inc.sim.log(c.inc.node.name, nil, fmt.Sprintf("loses %s: %v", claim.TaskID, cause))
 		c.CoordinatorContext.Lost(claim, cause)
 	}
-}
-
-// current reports whether a claim is. The root goroutine rests while others ask.
-func (i *incarnation) current(claim metafora.Claim) bool {
-	r := i.sim.ledger.tasks[claim.TaskID]
-	return r != nil && r.fence == int64(claim.Fence)
 }
 
 func (c probeContext) ClusterChanged() {

@@ -88,7 +88,12 @@ func newSim(cfg Config, src source) *Sim {
 	for i := range cfg.Tasks {
 		s.ids = append(s.ids, fmt.Sprintf("t%d", i+1))
 	}
-	s.broker = newEtcdBroker(s)
+	switch cfg.Backend {
+	case Memory:
+		s.broker = newMemoryBroker(s)
+	default:
+		s.broker = newEtcdBroker(s)
+	}
 	return s
 }
 

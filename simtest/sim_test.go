@@ -9,3 +9,7 @@ import (
 func TestEtcdKeepsItsPromises(t *testing.T) {
 	simtest.Run(t, simtest.Config{}, nil)
 }
+
+func TestMemoryKeepsItsPromises(t *testing.T) {
+	simtest.Run(t, simtest.Config{Backend: simtest.Memory}, nil)
+}
