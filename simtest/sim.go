@@ -476,15 +476,27 @@ func (s *Sim) Settle() {
 	if !s.pass(4*s.cfg.TTL+2*s.cfg.BalanceInterval, func() bool { return s.unsettled() == "" }) {
 		s.violate(settles, "%s", s.unsettled())
 	}
-	// A node that let tasks pass is doubted for up to twenty minutes.
-	if !s.pass(30*time.Minute, func() bool { return s.unbalanced() == "" && s.unsettled() == "" }) {
-		s.violate(balanced, "%s", cmp.Or(s.unbalanced(), s.unsettled()))
-	}
+	s.settleBalance()
 	s.flow(nil)
 	s.checkIndex()
 	s.checkTaken()
 	s.leave()
 	s.checkHistory()
+}
+
+// settleBalance waits until the nodes share the tasks. A node that let tasks pass is
+// doubted for up to twenty minutes, and may have to be seen to take a new one.
+func (s *Sim) settleBalance() {
+	shared := func() bool { return s.unbalanced() == "" && s.unsettled() == "" }
+	for n := range 3 * len(s.nodes) {
+		if s.pass(30*time.Minute, shared) {
+			return
+		}
+		s.Submit(fmt.Sprintf("new%d", n+1))
+	}
+	if !s.pass(30*time.Minute, shared) {
+		s.violate(balanced, "%s", cmp.Or(s.unbalanced(), s.unsettled()))
+	}
 }
 
 func (s *Sim) clearLate() {
