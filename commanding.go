@@ -71,8 +71,8 @@ func (c *Consumer) unfreeze() {
 	c.mu.Unlock()
 }
 
-// drain makes the node give up all its tasks and claim no more. It returns when
-// the contexts of their handlers end.
+// drain makes the node give up all its tasks and claim no more. It returns the
+// time at which the contexts of their handlers end, zero if they have.
 func (c *Consumer) drain() time.Time {
 	now := time.Now()
 	c.mu.Lock()

@@ -44,6 +44,11 @@ func TestNodeDescribesItself(t *testing.T) {
 				t.Errorf("%q, want %q", n.String(), line)
 			}
 		}
+		for id, runs := range map[string]bool{"running": true, "settling": false, "claiming": false, "refused": false, "ghost": false} {
+			if r, ok := n.Task(id); ok != runs || (ok && (r.ID() != id || r.Claim.TaskID != id)) {
+				t.Errorf("task %q: %+v %t, want %t", id, r, ok, runs)
+			}
+		}
 		want("node node: 1 running, 1 claiming, 1 deferred")
 		n.command(metafora.Freeze())
 		want("node node: 1 running, 1 claiming, 1 deferred, frozen")
