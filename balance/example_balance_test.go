@@ -84,6 +84,37 @@ func ExampleNewFair() {
 	// Output: [t1]
 }
 
+// Of equal tasks, a node of weight 3 is to have three times as many as one of
+// weight 1. Weight is an option of a Coordinator.
+func ExampleNewFair_weights() {
+	cluster := weighted{fixed{"a": 40, "b": 40}}
+	b := balance.NewFair(cluster)
+	b.Init(onNode{name: "a", tasks: make([]string, 40)})
+
+	// Its share is 20 tasks, and b is far below its own.
+	fmt.Println(len(b.Balance()))
+	// Output: 20
+}
+
+// weighted is a cluster in which b has weight 3.
+type weighted struct{ fixed }
+
+func (w weighted) Nodes() []metafora.Node {
+	nodes := w.fixed.Nodes()
+	nodes[1].Weight = 3
+	return nodes
+}
+
+// Nodes that run other handlers do not count.
+func ExampleWithNodeFilter() {
+	cluster := fixed{"a": 4, "b": 4, "c": 0}
+	b := balance.NewFair(cluster, balance.WithNodeFilter(func(n metafora.Node) bool { return n.Name != "c" }))
+	b.Init(onNode{name: "a", tasks: []string{"t1", "t2", "t3", "t4"}})
+
+	fmt.Println(b.Balance())
+	// Output: []
+}
+
 // constant is a resource whose usage does not change. Package balance/hoststats
 // has real ones.
 type constant float64

@@ -20,7 +20,8 @@ const (
 )
 
 // Fair is a balancer that keeps each node below a threshold: its fair share of
-// all tasks plus a tolerance of, by default, 20%. A node below it claims what it
+// all tasks, in proportion to its [metafora.Node] Weight, plus a tolerance of, by
+// default, 20%. A node below it claims what it
 // can get, one above leaves tasks to the others for a while, and releases down to
 // the threshold when it is told to balance.
 //

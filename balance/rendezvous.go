@@ -20,6 +20,7 @@ const (
 // compute the same order from what they know of the cluster; they need not
 // talk.
 //
+// A node's fair share of the tasks is in proportion to its [metafora.Node] Weight.
 // The load is bounded: nodes that have their fair share of all tasks times the
 // load factor go behind those that have not, nodes far below their share go
 // before them, and nodes that let tasks pass go last. A node that joins gets tasks

@@ -46,6 +46,7 @@ type Resource struct {
 	log            hclog.Logger
 	bc             metafora.BalancerContext
 	latest         sample
+	damper         damper
 }
 
 // sample is a reading of the resource.
@@ -130,13 +131,20 @@ func (r *Resource) room(s sample) int {
 // Balance implements [metafora.Balancer]. It releases as many tasks as would take
 // the usage to the release limit if each used as much as the others, and at
 // least one. The oldest go first: they are the last to come by here again.
+//
+// What that brings shows only once their handlers have stopped. So it pauses after
+// a round that released tasks, for 5 seconds at first and for longer if more has
+// to be released soon after that.
 func (r *Resource) Balance() []string {
-	s := r.sample(time.Now())
-	if s.usage <= r.release {
+	now := time.Now()
+	s := r.sample(now)
+	if s.usage <= r.release || r.damper.pauses(now, 0) {
 		return nil
 	}
 	tasks := r.bc.Tasks()
-	return oldest(tasks, ceil(float64(len(tasks))*(s.usage-r.release)/s.usage))
+	ids := oldest(tasks, ceil(float64(len(tasks))*(s.usage-r.release)/s.usage))
+	r.damper.released(now, len(ids))
+	return ids
 }
 
 // sample returns the latest reading, a new one if it is time for that.

@@ -133,3 +133,22 @@ func TestResourceThatCannotBeReadKeepsItsLatestReading(t *testing.T) {
 		}
 	})
 }
+
+// The usage falls only once handlers have stopped.
+func TestResourceDoesNotReleaseMoreBeforeTheFirstShows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := balance.NewResource(constant(100), 50, 75)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Init(onNode{name: "a", tasks: make([]string, 100)})
+		released := 0
+		for range 10 {
+			released += len(b.Balance())
+			time.Sleep(time.Second)
+		}
+		if released != 50 {
+			t.Errorf("%d tasks released, want 25 at once and after five seconds", released)
+		}
+	})
+}
