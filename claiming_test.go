@@ -55,6 +55,28 @@ func TestClaimsInFlightAreLimited(t *testing.T) {
 	})
 }
 
+// Those that were put off count as well, however long they have been due.
+func TestDeferredTasksWaitForAFreePlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFake()
+		let := make(held)
+		fake.onClaim = let.claim("slow", "refused")
+		b := newRefuses(map[string]time.Time{"refused": time.Now().Add(time.Second)})
+		fake.submit("refused", "slow")
+		n := start(t, fake, untilStopped, b, metafora.WithClaimsInFlight(1))
+		pass(time.Hour)
+		if counts := n.Counts(); counts != (metafora.Counts{Claiming: 1, Deferred: 1}) {
+			t.Errorf("counts %+v, want one claim in flight and one task that waits", counts)
+		}
+		let <- struct{}{}
+		pass(0)
+		if counts := n.Counts(); counts != (metafora.Counts{Claiming: 1, Running: 1}) {
+			t.Errorf("counts %+v, want the other to be claimed now", counts)
+		}
+		close(let)
+	})
+}
+
 // A claim that takes long holds up no other task, and no command.
 func TestSlowClaimHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
