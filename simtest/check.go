@@ -3,6 +3,7 @@ package simtest
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -179,7 +180,9 @@ func (s *Sim) check() {
 	if blamed != nil {
 		panic(blamed)
 	}
-	s.checkRuns()
+	if s.rounds%roundsPerCheck == 0 {
+		s.checkRuns()
+	}
 	for _, inv := range s.invariants {
 		if err := inv.check(); err != nil {
 			s.violate(inv.name, "%v", err)
@@ -192,6 +195,10 @@ func (s *Sim) check() {
 		}
 	}
 }
+
+// roundsPerCheck is how many rounds of a coarse simulation, with its many handlers,
+// go by from one look at all of them to the next.
+const roundsPerCheck = 16
 
 // checkRuns looks at the handlers that could do something right now.
 func (s *Sim) checkRuns() {
@@ -282,10 +289,12 @@ func (s *Sim) unbalanced() string {
 			total++
 		}
 	}
-	fair := (total + len(s.nodes) - 1) / len(s.nodes)
+	// Rendezvous claims up to 1.2 times a node's share, and releases what is more
+	// than that by as much again.
+	limit := max(2, int(math.Ceil(1.2*1.2*float64(total)/float64(len(s.nodes)))))
 	for _, n := range s.nodes {
-		if got := counts[n.name]; got > fair+1 {
-			return fmt.Sprintf("%s has %d of %d tasks, of which each of %d nodes should have about %d", n.name, got, total, len(s.nodes), fair)
+		if got := counts[n.name]; got > limit {
+			return fmt.Sprintf("%s has %d of %d tasks, where each of %d nodes may have %d", n.name, got, total, len(s.nodes), limit)
 		}
 	}
 	return ""

@@ -49,6 +49,10 @@ type Config struct {
 	Balancer func(metafora.ClusterState) metafora.Balancer
 	// Options are further options of the Consumers.
 	Options []metafora.Option
+	// Coarse lets all that is under way arrive at once, checks the invariants
+	// after each such round only, and keeps no timeline: for clusters that are
+	// too large to look at each step. It is not for Explore.
+	Coarse bool
 	// Without are the kinds of faults that Explore does not draw; default none.
 	Without []Fault
 

@@ -45,6 +45,9 @@ type operation struct {
 // answer.
 func (h *history) begin(inc *incarnation, kind operationKind, id string, fence uint64) (end func(err error, fence uint64)) {
 	s := h.sim
+	if s.cfg.Coarse {
+		return func(error, uint64) {}
+	}
 	client := -1
 	if inc != nil {
 		client = strings.Index(alphabet, inc.node.name)
@@ -68,6 +71,9 @@ const alphabet = "abcdefghijklmnopqrstuvwxyz"
 
 // happened notes what the broker itself has done.
 func (h *history) happened(kind operationKind, id string, fence uint64) {
+	if h.sim.cfg.Coarse {
+		return
+	}
 	h.sim.mu.Lock()
 	defer h.sim.mu.Unlock()
 	now := h.sim.timeline.step.Load()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +41,7 @@ type Sim struct {
 	clients  int                 // calls of clients under way
 	sent     int                 // commands sent to nodes
 	steps    int                 // taken by Explore
+	rounds   int                 // see round
 	hold     func(*pending) bool // keeps what it holds for from happening
 	held     []*pending
 	deck     []action
@@ -279,10 +281,19 @@ func (s *Sim) Compact() {
 
 // Submit submits tasks. It takes effect at once.
 func (s *Sim) Submit(ids ...string) {
-	for _, id := range ids {
-		end := s.history.begin(nil, submitTask, id, 0)
-		s.must("submit "+id, func(ctx context.Context, c Client) error { return c.SubmitTask(ctx, metafora.NewTask(id)) })
-		end(nil, 0)
+	tasks := make([]metafora.Task, len(ids))
+	var answered []func(error, uint64)
+	for i, id := range ids {
+		tasks[i] = metafora.NewTask(id)
+		answered = append(answered, s.history.begin(nil, submitTask, id, 0))
+	}
+	what := "submit " + strings.Join(ids[:min(len(ids), 5)], ", ")
+	if more := len(ids) - 5; more > 0 {
+		what += fmt.Sprintf(" and %d more", more)
+	}
+	s.must(what, func(ctx context.Context, c Client) error { return c.SubmitTasks(ctx, tasks) })
+	for i, id := range ids {
+		answered[i](nil, 0)
 		r := s.ledger.task(id)
 		r.acked = r.submission
 	}
@@ -316,6 +327,15 @@ func (s *Sim) must(what string, f func(context.Context, Client) error) {
 		s.Fatalf("%s: %v", what, err)
 	}
 	s.settle()
+}
+
+// Nodes returns the names of all nodes.
+func (s *Sim) Nodes() []string { return s.nodeNames() }
+
+// Up reports whether a node has a process that has neither crashed nor left.
+func (s *Sim) Up(node string) bool {
+	n := s.node(node)
+	return n.inc != nil && !n.inc.left()
 }
 
 // Owner returns the node that owns a task, "" for none, and the fence of its
@@ -398,6 +418,12 @@ func (s *Sim) flow(until func() bool) (held bool) {
 			s.settle()
 			continue
 		}
+		if s.cfg.Coarse {
+			if !s.round() {
+				return false
+			}
+			continue
+		}
 		if ready := s.ready(); len(ready) > 0 {
 			s.let(ready[0])
 			continue
@@ -408,6 +434,28 @@ func (s *Sim) flow(until func() bool) (held bool) {
 		}
 		return false
 	}
+}
+
+// round lets all arrive that is under way, and reports whether there was anything.
+func (s *Sim) round() bool {
+	ready := slices.Clone(s.ready())
+	for _, p := range ready {
+		s.apply(p)
+		s.mu.Lock()
+		delete(s.waiting, p)
+		s.mu.Unlock()
+		p.verdict <- nil
+	}
+	news := s.broker.deliveries()
+	for _, d := range news {
+		d.deliver(math.MaxInt)
+	}
+	s.rounds++
+	if len(ready)+len(news) == 0 {
+		return false
+	}
+	s.settle()
+	return true
 }
 
 func (s *Sim) deliver(d delivery, revisions int) {
@@ -519,15 +567,14 @@ func (s *Sim) allJoined() bool {
 func (s *Sim) unsettled() string {
 	for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
 		r := s.ledger.tasks[id]
-		if r.submission == 0 {
-			continue
-		}
-		if r.fence == 0 {
+		switch {
+		case r.submission == 0:
+		case r.fence == 0:
 			return id + " has no owner"
-		}
-		nodes := s.Runs(id)
-		if len(nodes) != 1 || nodes[0] != r.owner {
-			return fmt.Sprintf("%s is owned by %s and runs on %v", id, r.owner, nodes)
+		default:
+			if run := s.runOf(s.leases[r.lease], id, r.fence); run == nil || !run.live() {
+				return fmt.Sprintf("%s is owned by %s and runs on %v", id, r.owner, s.Runs(id))
+			}
 		}
 	}
 	return ""

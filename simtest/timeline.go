@@ -42,6 +42,9 @@ func (e *entry) String() string {
 // log adds to the timeline. The scheduler logs the fate of a pending; nodes log
 // what they do in consequence.
 func (s *Sim) log(node string, what *pending, text string) {
+	if s.cfg.Coarse {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tl := &s.timeline
