@@ -168,7 +168,7 @@ func (l *lab) try(m mutant) (result, error) {
 }
 
 var (
-	failure = regexp.MustCompile(`\[rapid\] failed after (\d+) tests: (.*)`)
+	failure = regexp.MustCompile(`\[rapid\] (?:failed|panic) after (\d+) tests: (.*)`)
 	passed  = regexp.MustCompile(`\[rapid\] OK, passed (\d+) tests`)
 	crashed = regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*|\s+testing\.go:\d+: .*)$`)
 	step    = regexp.MustCompile(`(?m)^ *(?:\S+: )?(\d+) +\S+s +\|`)
