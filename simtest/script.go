@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 )
@@ -48,7 +49,9 @@ const (
 	OpList    Op = "list"
 	OpWatch   Op = "watch"
 	OpSubmit  Op = "submit"
-	OpReturn  Op = "return of" // a handler of Explore is about to return
+	OpTake    Op = "take command"
+	OpSend    Op = "send"
+	OpReturn  Op = "return of" // a handler is about to return: one of a Sim without Handle
 )
 
 // Hold lets everything flow, and time pass, until a node is about to do something
@@ -110,6 +113,14 @@ func (h *Held) Fail() { h.decide(h.sim.fail) }
 // LoseReply lets a request take effect, and its caller see an error.
 func (h *Held) LoseReply() { h.decide(h.sim.lose) }
 
+// Answer lets a request take effect, while its caller has yet to get the reply: with
+// Pass, or never.
+func (h *Held) Answer() {
+	if h.Waits() {
+		h.sim.answerLater(h.p)
+	}
+}
+
 // GiveUp makes a request fail for its caller while it is still on its way: it
 // takes effect with Arrive, or never.
 func (h *Held) GiveUp() { h.decide(h.sim.delay) }
@@ -125,6 +136,17 @@ func (h *Held) Arrive() {
 // release forgets that p was held.
 func (s *Sim) release(p *pending) {
 	s.held = slices.DeleteFunc(s.held, func(q *pending) bool { return q == p })
+}
+
+// Return has the handler of a task, one of a Sim without [Sim.Handle], return soon.
+func (s *Sim) Return(id string, done bool) {
+	for _, r := range s.running() {
+		if r.claim.TaskID == id && r.live() && len(r.verdict) == 0 {
+			s.act(fmt.Sprintf("%s returns %t on %s", id, done, r.inc), func() { r.verdict <- done })
+			return
+		}
+	}
+	s.Fatalf("no handler of %s is there to return", id)
 }
 
 // Deafen keeps all news from a node until Hear: its watches are silent, while its
