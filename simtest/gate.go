@@ -311,7 +311,7 @@ func (s *Sim) arrive(p *pending) {
 // when nothing is wrong with it.
 func (p *pending) routine() bool {
 	if p.call == nil {
-		return p.orders
+		return p.ordering
 	}
 	switch p.call.Kind() {
 	case simetcd.KindKeepAlive, simetcd.KindGet, simetcd.KindWatch, simetcd.KindGrant:
