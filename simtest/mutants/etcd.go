@@ -77,7 +77,7 @@ var ofClaims = []mutant{
 		edits: one(`if out.rev > e.ownerRev {`, `if out.held {`),
 	},
 	{
-		name: "release-for-another", file: claimGo,
+		name: "done-guessed", file: claimGo,
 		why:   "an uncertain Done counts as done although the task is still there",
 		edits: one(`case !out.held && (!out.uncertain || done && h.stillSubmitted(out)):`, `case !out.held && !out.uncertain:`),
 	},

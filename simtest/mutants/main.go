@@ -72,7 +72,7 @@ func start(run string, list bool, l *lab) error {
 		if !r.killed {
 			alive = append(alive, m.name)
 		}
-		fmt.Printf("| %s | %s | %s | %s | %s |\n", m.name, m.file, r.broken, r.schedules, r.steps)
+		fmt.Printf("| %s | %s | %s | %d | %d |\n", m.name, m.file, r.broken, r.tried, r.steps)
 	}
 	if len(alive) > 0 {
 		return fmt.Errorf("survivors: %s", strings.Join(alive, ", "))
@@ -92,11 +92,14 @@ type lab struct {
 	wall, shrink time.Duration
 	seed         uint64
 	verbose      bool
+	sound        int // so many schedules hold without a mutant
 }
 
 type result struct {
-	killed                   bool
-	broken, schedules, steps string
+	killed bool
+	broken string // the invariant
+	tried  int    // schedules, 0 if nobody knows
+	steps  int    // of the shrunk schedule
 }
 
 // mutate writes the overlay of a mutant, and returns its name.
@@ -135,6 +138,23 @@ func (m mutant) apply(text string) (string, error) {
 
 // try builds the simulation with a mutant in it, and runs it.
 func (l *lab) try(m mutant) (result, error) {
+	r, err := l.simulate(m, l.checks)
+	if err != nil || !r.killed || r.tried <= l.sound {
+		return r, err
+	}
+	// What breaks without the mutant as well says nothing about it.
+	control, err := l.simulate(mutant{name: "control", file: m.file, test: m.test}, r.tried)
+	switch {
+	case err != nil:
+	case control.killed:
+		r = result{tried: r.tried, broken: "SURVIVED, for without it " + control.broken + " is broken as well"}
+	default:
+		l.sound = r.tried
+	}
+	return r, err
+}
+
+func (l *lab) simulate(m mutant, checks int) (result, error) {
 	overlay, err := l.mutate(m)
 	if err != nil {
 		return result{}, err
@@ -150,7 +170,7 @@ func (l *lab) try(m mutant) (result, error) {
 	}
 	sim := exec.CommandContext(ctx, binary, "-test.v", "-test.run", "^"+m.workload()+"$",
 		"-rapid.nofailfile",
-		"-rapid.checks", strconv.Itoa(l.checks),
+		"-rapid.checks", strconv.Itoa(checks),
 		"-rapid.seed", strconv.FormatUint(l.seed, 10),
 		"-rapid.shrinktime", l.shrink.String(),
 		// A schedule that hangs does so for ever.
@@ -184,13 +204,14 @@ func judge(out string, err error) result {
 		}
 		n, _ := strconv.Atoi(f[1])
 		broken, _, _ := strings.Cut(f[2], ":")
-		return result{true, broken, strconv.Itoa(n + 1), strconv.Itoa(last)}
+		return result{true, broken, n + 1, last}
 	}
 	if c := crashed.FindString(out); c != "" {
-		return result{true, "it breaks down: " + strings.TrimSpace(c), "?", "?"}
+		return result{true, "it breaks down: " + strings.TrimSpace(c), 0, 0}
 	}
 	if p := passed.FindStringSubmatch(out); p != nil && err == nil {
-		return result{false, "SURVIVED", p[1], ""}
+		n, _ := strconv.Atoi(p[1])
+		return result{false, "SURVIVED", n, 0}
 	}
-	return result{false, fmt.Sprintf("SURVIVED: %v", err), "?", ""}
+	return result{false, fmt.Sprintf("SURVIVED: %v", err), 0, 0}
 }

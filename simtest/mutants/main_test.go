@@ -32,7 +32,7 @@ func TestMutantsDie(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{root: root, dir: t.TempDir(), checks: 2000, wall: 3 * time.Minute, shrink: time.Millisecond, seed: 1}
+	l := &lab{root: root, dir: t.TempDir(), checks: 2000, wall: 3 * time.Minute, shrink: time.Millisecond, seed: 1, sound: 1 << 20}
 	want := map[string]string{
 		"claim-takes-over": "one owner",
 		"no-margin":        "in time",
@@ -58,10 +58,10 @@ func TestJudge(t *testing.T) {
 	}{
 		{
 			"    sim_test.go:10: [rapid] failed after 4 tests: in time: a handler's\n 1 0s | a\n 12 1m2.5s | | b\n",
-			result{true, "in time", "5", "12"},
+			result{true, "in time", 5, 12},
 		},
-		{"    sim_test.go:10: [rapid] OK, passed 300 tests (1s)\nPASS\n", result{false, "SURVIVED", "300", ""}},
-		{"panic: deadlock\n", result{true, "it breaks down: panic: deadlock", "?", "?"}},
+		{"    sim_test.go:10: [rapid] OK, passed 300 tests (1s)\nPASS\n", result{false, "SURVIVED", 300, 0}},
+		{"panic: deadlock\n", result{true, "it breaks down: panic: deadlock", 0, 0}},
 	} {
 		if got := judge(c.out, nil); got != c.want {
 			t.Errorf("%q: %+v, want %+v", c.out, got, c.want)
