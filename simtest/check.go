@@ -37,10 +37,12 @@ func (s *Sim) checkChanges(changes []change) {
 			s.checkDisowned(c, r, changes)
 		case c.kind == atState && c.now != nil:
 			s.checkStored(c, r)
+			s.checkState(c, r, changes)
 		case c.kind == atTaskCommand && c.now == nil && s.actor.inc != nil:
 			if !s.holds(s.actor.inc, r) {
 				s.violate(handsOff, "%s removes the command of %s, which %s owns", s.actor.inc, c.id, r.holder())
 			}
+			s.checkHandled(c, r, changes)
 		}
 	}
 }
@@ -183,6 +185,7 @@ func (s *Sim) check() {
 	if s.rounds%roundsPerCheck == 0 {
 		s.checkRuns()
 	}
+	s.checkStateful()
 	for _, inv := range s.invariants {
 		if err := inv.check(); err != nil {
 			s.violate(inv.name, "%v", err)

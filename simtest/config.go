@@ -45,6 +45,10 @@ type Config struct {
 	BalanceInterval time.Duration
 	// DrainTimeout is that of the Consumers; default 30 s.
 	DrainTimeout time.Duration
+	// Stateful makes the tasks stateful: handlers answer what Explore draws, which
+	// sends commands to them. See package statemachine, and [Sim.HandleStateful]
+	// for handlers of your own.
+	Stateful bool
 	// Balancer makes the balancer of each node; default [balance.NewRendezvous].
 	Balancer func(metafora.ClusterState) metafora.Balancer
 	// Options are further options of the Consumers.

@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -310,6 +311,9 @@ func (s *Sim) stepShutdown() bool {
 
 // stepHandler has a drawn handler return.
 func (s *Sim) stepHandler() bool {
+	if s.cfg.Stateful {
+		return s.stepAnswer()
+	}
 	var idle []*run
 	for _, r := range s.running() {
 		if len(r.verdict) == 0 && r.live() && s.handler == nil && s.stateful == nil {
@@ -398,6 +402,7 @@ func (s *Sim) drawSend() {
 	msgs := []statemachine.Message{
 		statemachine.Pause(), statemachine.Run(), statemachine.Sleep(time.Now().Add(s.cfg.TTL)),
 		statemachine.Release(), statemachine.Checkpoint(), statemachine.Kill(),
+		statemachine.Error(errors.New("sent")), statemachine.Complete(),
 	}
 	m, _ := draw(s, msgs, "message")
 	s.ask(fmt.Sprintf("%v for %s", m.Code, id), func(ctx context.Context, c Client) error { return c.Send(ctx, id, m) }, nil)

@@ -14,9 +14,11 @@ type run struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	verdict chan bool // what a drawn handler is to return
+	answer  chan statemachine.Message
 	// Sim.mu guards these.
 	stopped  bool // it was asked to stop
 	returned bool
+	working  bool // its StatefulHandler is at work
 }
 
 // live reports whether the handler could do something right now.
@@ -72,7 +74,7 @@ type probeHandler struct {
 func (h *probeHandler) Run(ctx context.Context) bool {
 	s := h.inc.sim
 	claim, _ := metafora.ClaimFromContext(ctx)
-	r := &run{inc: h.inc, claim: claim, verdict: make(chan bool, 1)}
+	r := &run{inc: h.inc, claim: claim, verdict: make(chan bool, 1), answer: make(chan statemachine.Message, 1)}
 	ctx, r.cancel = context.WithCancelCause(context.WithValue(ctx, runContextKey{}, r))
 	defer r.cancel(nil)
 	r.ctx = ctx

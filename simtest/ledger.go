@@ -1,5 +1,7 @@
 package simtest
 
+import "github.com/metafora-go/metafora/statemachine"
+
 // ledger is the truth: what the broker holds, followed change by change, and
 // what was promised to clients.
 type ledger struct {
@@ -24,7 +26,6 @@ type record struct {
 	lease      int64
 	fence      int64 // 0 when it has no owner
 	lastFence  int64 // the largest there was
-	state      int64 // revision of the stored state, 0 without one
 	command    int64 // revision of the pending command, 0 without one
 
 	// acked is the submission that a client knows to be in, until a client
@@ -34,6 +35,11 @@ type record struct {
 	// what it has come to at the broker.
 	submitting bool
 	submitted  int64
+	// state is the stored one, stateValue as it is kept, "" without one.
+	state      statemachine.State
+	stateValue string
+	// effects are the states that commands have led to.
+	effects map[int64]string
 	// removed are commands that were handled or replaced, by the revision at
 	// which they went.
 	removed map[int64]int64
@@ -115,7 +121,11 @@ func (l *ledger) enter(changes []change) {
 		case c.kind == atOwner:
 			r.owner, r.lease, r.fence = "", 0, 0
 		case c.kind == atState:
-			r.state = c.rev
+			r.state, r.stateValue = statemachine.State{}, ""
+			if c.now != nil {
+				r.stateValue = string(c.now.value)
+				r.state, _ = statemachine.DecodeState(c.now.value)
+			}
 		case c.kind == atTaskCommand:
 			if r.command != 0 {
 				if r.removed == nil {

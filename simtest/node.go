@@ -41,8 +41,9 @@ type incarnation struct {
 
 	// Sim.mu guards these.
 	done, stored map[claimKey]bool // what its handlers and machines asked for
-	frozen       bool              // it was frozen when the last step ended
-	thawing      bool              // it was unfrozen in this step
+	asks         map[claimKey][]asked
+	frozen       bool // it was frozen when the last step ended
+	thawing      bool // it was unfrozen in this step
 	seed         uint64
 	draws        uint64 // of random numbers at the instant drawnAt
 	drawnAt      time.Time

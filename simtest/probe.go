@@ -123,7 +123,7 @@ func (p *probe) StateStore() statemachine.StateStore {
 }
 
 func (p *probe) CommandListener() statemachine.CommandListener {
-	return &probeListener{p.coordinator.CommandListener(), p}
+	return &probeListener{p.coordinator.CommandListener().(statemachine.CommandCaller), p}
 }
 
 // probeContext is a CoordinatorContext in a process that can stand still.
@@ -163,6 +163,7 @@ func (s *probeStore) Load(ctx context.Context, c metafora.Claim) (statemachine.S
 
 func (s *probeStore) Store(ctx context.Context, c metafora.Claim, st statemachine.State, handled uint64) error {
 	s.p.inc.ask(s.p.inc.stored, c)
+	s.p.inc.askToStore(c, &st, handled)
 	if err := s.p.step(ctx, "store", c.TaskID); err != nil {
 		return err
 	}
@@ -170,15 +171,27 @@ func (s *probeStore) Store(ctx context.Context, c metafora.Claim, st statemachin
 }
 
 type probeListener struct {
-	statemachine.CommandListener
+	statemachine.CommandCaller
 	p *probe
 }
 
+func (l *probeListener) ListenFunc(c metafora.Claim, deliver func(statemachine.Command)) (stop func()) {
+	s := l.p.inc.sim
+	return l.CommandCaller.ListenFunc(c, func(cmd statemachine.Command) {
+		s.log(l.p.inc.node.name, nil, fmt.Sprintf("%s gets %s", c.TaskID, cmd.Message.Code))
+		s.mu.Lock()
+		s.delivered = append(s.delivered, delivered{l.p.inc, c, int64(cmd.ID)})
+		s.mu.Unlock()
+		deliver(cmd)
+	})
+}
+
 func (l *probeListener) Handled(ctx context.Context, c metafora.Claim, id uint64) error {
+	l.p.inc.askToStore(c, nil, id)
 	if err := l.p.step(ctx, "handled", c.TaskID); err != nil {
 		return err
 	}
-	return l.p.returned(l.CommandListener.Handled(ctx, c, id))
+	return l.p.returned(l.CommandCaller.Handled(ctx, c, id))
 }
 
 // commandArrived notes that a node has got a command.

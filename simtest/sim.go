@@ -61,9 +61,12 @@ type Sim struct {
 	runs     map[runKey]*run
 	timeline timeline
 	history  history
-	commands map[int]int // how often each node command was received
-	answers  []func()    // what clients were told, to be taken in by the root goroutine
-	blamed   *violation
+	// What has reached StatefulHandlers and machines in this step.
+	handlerCalls []*run
+	delivered    []delivered
+	commands     map[int]int // how often each node command was received
+	answers      []func()    // what clients were told, to be taken in by the root goroutine
+	blamed       *violation
 }
 
 type invariant struct {
@@ -89,6 +92,9 @@ func newSim(cfg Config, src source) *Sim {
 	}
 	for i := range cfg.Tasks {
 		s.ids = append(s.ids, fmt.Sprintf("t%d", i+1))
+	}
+	if cfg.Stateful {
+		s.HandleStateful(s.drawnStateful, statemachine.WithErrHandler(s.errHandler))
 	}
 	switch cfg.Backend {
 	case Memory:
@@ -571,6 +577,8 @@ func (s *Sim) unsettled() string {
 		case r.submission == 0:
 		case r.fence == 0:
 			return id + " has no owner"
+		case s.cfg.Stateful && r.command != 0:
+			return id + " has a command that is not handled"
 		default:
 			if run := s.runOf(s.leases[r.lease], id, r.fence); run == nil || !run.live() {
 				return fmt.Sprintf("%s is owned by %s and runs on %v", id, r.owner, s.Runs(id))

@@ -13,3 +13,11 @@ func TestEtcdKeepsItsPromises(t *testing.T) {
 func TestMemoryKeepsItsPromises(t *testing.T) {
 	simtest.Run(t, simtest.Config{Backend: simtest.Memory}, nil)
 }
+
+func TestStatefulTasksKeepTheirPromises(t *testing.T) {
+	for _, backend := range []simtest.Backend{simtest.Etcd, simtest.Memory} {
+		t.Run(string(backend), func(t *testing.T) {
+			simtest.Run(t, simtest.Config{Backend: backend, Stateful: true}, nil)
+		})
+	}
+}
