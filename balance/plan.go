@@ -57,8 +57,8 @@ func (r *Rendezvous) apportion(p *plan) {
 	}
 }
 
-// row is what all nodes have above their shares, and above one, laid out node after node, and
-// the place of this node in it.
+// row is what all nodes have above their shares, and above one task, laid out node
+// after node, and the place of this node in it.
 type row struct {
 	length, start, end float64
 }
