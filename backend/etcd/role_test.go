@@ -181,7 +181,7 @@ func doEverything(t *testing.T, cli *clientv3.Client) {
 			t.Fatal(err)
 		}
 	}
-	o := etcd.Options{Namespace: "/prod", TTL: 6 * time.Second, Margin: time.Second, RelistInterval: time.Second}
+	o := etcd.Options{Namespace: "/prod", TTL: time.Minute, RelistInterval: time.Second}
 	coord, err := etcd.NewCoordinator(cli, "node-1", o)
 	must(err)
 	store, listener := coord.StateStore(), coord.CommandListener()
@@ -227,6 +227,9 @@ func doEverything(t *testing.T, cli *clientv3.Client) {
 	if len(ns) != 1 || len(ts) != 1 {
 		t.Errorf("nodes %v, tasks %v", ns, ts)
 	}
+	// The node renews its lease, to see whether it is there, and registers again.
+	_, err = cli.Delete(ctx, "/prod/nodes/node-1")
+	must(err)
 	for s := coord.Stats(); s.Renewals < 1 || s.Lists < 6; s = coord.Stats() {
 		select {
 		case <-time.After(20 * time.Millisecond):

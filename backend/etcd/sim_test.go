@@ -187,7 +187,7 @@ func (s *sim) client(g *gate) *etcd.Client {
 	if g != nil {
 		pass = g.pass
 	}
-	c, err := etcd.NewClient(s.Client("client", pass), s.options(etcd.Options{}))
+	c, err := etcd.NewClient(s.Client("client", pass), etcd.Options{}) // nonces come from Rand
 	if err != nil {
 		s.t.Fatal(err)
 	}
