@@ -386,8 +386,23 @@ func (s *Sim) Advance(d time.Duration) {
 // expires at the broker.
 func (s *Sim) Stall(d time.Duration) {
 	s.log("", nil, d.String()+" pass in which nothing is delivered")
-	time.Sleep(d)
-	s.settle()
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		time.Sleep(time.Until(s.nextLimit(end)))
+		s.settle()
+	}
+}
+
+// nextLimit returns when the next handler's context has to have ended, unless its
+// node's lease is renewed, or else end.
+func (s *Sim) nextLimit(end time.Time) time.Time {
+	now := time.Now()
+	for _, lease := range s.ledger.nodes {
+		ends, ok := s.broker.leaseEnd(lease)
+		if limit := ends.Add(time.Millisecond - s.cfg.Margin); ok && limit.After(now) && limit.Before(end) {
+			end = limit
+		}
+	}
+	return end
 }
 
 // Flow delivers all that can be, until nothing is left. No time passes.
