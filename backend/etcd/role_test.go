@@ -255,11 +255,12 @@ func testDialSaysWhyItWasRefused(t *testing.T, ca *authority, endpoint string) {
 		cfg  clientv3.Config
 		want string
 	}{
-		"wrong password":      {clientv3.Config{TLS: ca.client("anyone"), Username: "metafora", Password: "wrong"}, "authentication failed"},
-		"unknown user":        {clientv3.Config{TLS: ca.client("anyone"), Username: "nobody", Password: "pass"}, "authentication failed"},
-		"server not trusted":  {clientv3.Config{TLS: strangers.client("metafora")}, "certificate"},
-		"no TLS at all":       {clientv3.Config{}, strings.Replace(endpoint, "https", "http", 1)},
-		"client without cert": {clientv3.Config{TLS: &tls.Config{RootCAs: ca.client("x").RootCAs}}, "certificate"},
+		"wrong password":     {clientv3.Config{TLS: ca.client("anyone"), Username: "metafora", Password: "wrong"}, "authentication failed"},
+		"unknown user":       {clientv3.Config{TLS: ca.client("anyone"), Username: "nobody", Password: "pass"}, "authentication failed"},
+		"server not trusted": {clientv3.Config{TLS: strangers.client("metafora")}, "certificate"},
+		"no TLS at all":      {clientv3.Config{}, strings.Replace(endpoint, "https", "http", 1)},
+		// With TLS 1.3 the server may hang up before it has told why.
+		"client without cert": {clientv3.Config{TLS: &tls.Config{RootCAs: ca.client("x").RootCAs}}, endpoint},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
