@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -33,8 +34,13 @@ func play(t *testing.T, cfg Config, seed uint64) (timeline string) {
 }
 
 func TestSameDrawsSameRun(t *testing.T) {
-	for _, backend := range []Backend{Etcd, Memory} {
-		t.Run(string(backend), func(t *testing.T) { testSameRuns(t, Config{Backend: backend}) })
+	for _, cfg := range []Config{
+		{Backend: Etcd},
+		{Backend: Memory},
+		{Backend: Etcd, Stateful: true},
+		{Backend: Memory, Stateful: true},
+	} {
+		t.Run(fmt.Sprintf("%s, stateful %t", cfg.Backend, cfg.Stateful), func(t *testing.T) { testSameRuns(t, cfg) })
 	}
 }
 

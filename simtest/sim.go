@@ -63,6 +63,7 @@ type Sim struct {
 	history  history
 	// What has reached StatefulHandlers and machines in this step.
 	handlerCalls []*run
+	obedient     bool // StatefulHandlers do not go on after a command
 	delivered    []delivered
 	commands     map[int]int // how often each node command was received
 	answers      []func()    // what clients were told, to be taken in by the root goroutine
@@ -526,6 +527,7 @@ func (s *Sim) Settle() {
 		}
 	}
 	s.clearLate()
+	s.obey()
 	s.pass(s.cfg.DrainTimeout+s.cfg.TTL, nil)
 	s.checkDrained()
 	for _, n := range s.nodes {

@@ -39,7 +39,10 @@ func (s *Sim) drawnStateful(ctx context.Context, _ metafora.Task, commands <-cha
 		}
 		switch m.Code {
 		case goOn:
-			continue
+			if s.goesOn() {
+				continue
+			}
+			return statemachine.Checkpoint()
 		case crash:
 			panic("drawn")
 		}
@@ -95,6 +98,24 @@ func (s *Sim) stepAnswer() bool {
 	m, _ := draw(s, s.drawnAnswers(), "answer")
 	s.act(fmt.Sprintf("%s answers %s on %s", r.claim.TaskID, m.Code, r.inc), func() { r.answer <- m })
 	return true
+}
+
+func (s *Sim) goesOn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.obedient
+}
+
+// obey has handlers answer that went on after a command: it is handled with that.
+func (s *Sim) obey() {
+	s.mu.Lock()
+	s.obedient = true
+	s.mu.Unlock()
+	for _, r := range s.running() {
+		if s.cfg.Stateful && len(r.answer) == 0 && s.isWorking(r) {
+			s.act(r.claim.TaskID+" answers checkpoint on "+r.inc.String(), func() { r.answer <- statemachine.Checkpoint() })
+		}
+	}
 }
 
 func (s *Sim) isWorking(r *run) bool {
