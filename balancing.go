@@ -41,7 +41,7 @@ func (c *Consumer) balance() {
 	stopped := 0
 	c.mu.Lock()
 	for _, id := range ids {
-		if r := c.tasks[id]; r != nil && !r.returned && r.stopped.IsZero() {
+		if r := c.tasks[id]; r != nil && !r.returned && r.stopped == 0 {
 			c.stop(r, now)
 			stopped++
 		}
@@ -85,5 +85,5 @@ func (bc balancerContext) Count() int {
 
 // Tasks implements [BalancerContext].
 func (bc balancerContext) Tasks() []RunningTask {
-	return bc.c.runningTasks(func(r *running) bool { return r.stopped.IsZero() })
+	return bc.c.runningTasks(func(r *running) bool { return r.stopped == 0 })
 }

@@ -21,22 +21,35 @@ func (c Claim) String() string { return fmt.Sprintf("%s@%s#%d", c.TaskID, c.Node
 
 type claimKey struct{}
 
-type claimValue struct {
+// claimContext is a context that carries a claim.
+type claimContext struct {
+	context.Context
 	claim Claim
 	lease LeaseHolder
+}
+
+// Value implements [context.Context].
+func (c *claimContext) Value(key any) any {
+	if key == (claimKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
 }
 
 // ContextWithClaim returns a copy of ctx that carries c. The Consumer calls it
 // for each handler; tests of handlers may do the same. lease may be nil.
 func ContextWithClaim(ctx context.Context, c Claim, lease LeaseHolder) context.Context {
-	return context.WithValue(ctx, claimKey{}, claimValue{claim: c, lease: lease})
+	return &claimContext{Context: ctx, claim: c, lease: lease}
 }
 
 // ClaimFromContext returns the claim under which a handler runs. It reports
 // false outside a handler.
 func ClaimFromContext(ctx context.Context) (Claim, bool) {
-	v, ok := ctx.Value(claimKey{}).(claimValue)
-	return v.claim, ok
+	v, ok := ctx.Value(claimKey{}).(*claimContext)
+	if !ok {
+		return Claim{}, false
+	}
+	return v.claim, true
 }
 
 // LeaseHolder tells until when this node's claims are safe. Coordinators whose
@@ -54,7 +67,7 @@ type LeaseHolder interface {
 // to a store that knows no fences should be given no more time than this. It
 // reports false outside a handler, and where the backend has no leases.
 func LeaseDeadline(ctx context.Context) (time.Time, bool) {
-	v, ok := ctx.Value(claimKey{}).(claimValue)
+	v, ok := ctx.Value(claimKey{}).(*claimContext)
 	if !ok || v.lease == nil {
 		return time.Time{}, false
 	}

@@ -148,10 +148,10 @@ func (c *Consumer) claimFailed(f *flight, result ClaimResult, err error) {
 
 // startTask makes the handler of a claimed task and starts it.
 func (c *Consumer) startTask(f *flight, claim Claim) {
-	ctx, cancel := context.WithCancelCause(ContextWithClaim(c.handlerCtx, claim, c.lease))
-	r := &running{task: f.task, claim: claim, cancel: cancel}
+	ctx, cancel := context.WithCancelCause(c.handlerCtx)
+	r := &running{claimContext: claimContext{Context: ctx, claim: claim, lease: c.lease}, task: f.task, cancel: cancel}
 	if !c.wanted(f, claim) {
-		c.launch(ctx, f, r, verdict(false))
+		c.launch(f, r, verdict(false))
 		return
 	}
 	var h Handler
@@ -162,7 +162,7 @@ func (c *Consumer) startTask(f *flight, claim Claim) {
 			c.log.Error("handler function made no handler, which counts as done", "task", claim.TaskID)
 			h = verdict(true)
 		}
-		c.launch(ctx, f, r, h)
+		c.launch(f, r, h)
 	}()
 	defer c.catchPanic(claim, "handler function panicked")
 	h = c.newHandler(f.task)
@@ -177,7 +177,7 @@ func (c *Consumer) wanted(f *flight, claim Claim) bool {
 }
 
 // launch gives the place of a flight to its handler and starts it.
-func (c *Consumer) launch(ctx context.Context, f *flight, r *running, h Handler) {
+func (c *Consumer) launch(f *flight, r *running, h Handler) {
 	now := time.Now()
 	r.handler, r.started = h, now
 	c.opts.observer.Running(r.claim, now.Sub(f.announced))
@@ -202,7 +202,7 @@ func (c *Consumer) launch(ctx context.Context, f *flight, r *running, h Handler)
 	}
 	// A fresh goroutine: this one's stack has grown, and would stay so for as
 	// long as the task runs.
-	go c.runTask(ctx, r)
+	go c.runTask(r)
 	c.notify()
 }
 

@@ -10,18 +10,18 @@ import (
 // running is a claimed task, from when it has a handler until the broker knows
 // what became of it. There can be many, idle for long: it is kept small.
 type running struct {
-	task    Task
-	claim   Claim
-	handler Handler
-	cancel  context.CancelCauseFunc
-	started time.Time
+	claimContext // of the handler
+	task         Task
+	handler      Handler
+	cancel       context.CancelCauseFunc
+	started      time.Time
 
 	// done is the handler's verdict, if it gave one. Its goroutine alone uses them.
 	done, gaveVerdict bool
 
 	// Consumer.mu guards these.
-	stopped   time.Time
-	lost      time.Time
+	stopped   instant
+	lost      instant
 	again     Task // announced while it ran; the newest one
 	returned  bool
 	stopAgain bool // Stop is to be called once more after the call under way
@@ -32,18 +32,28 @@ func (r *running) info() RunningTask {
 		Task:    r.task,
 		Claim:   r.claim,
 		Started: r.started,
-		Stopped: r.stopped,
-		Lost:    r.lost,
+		Stopped: r.stopped.time(),
+		Lost:    r.lost.time(),
 		Handler: r.handler,
 	}
 }
 
+// instant is a time in a third of the room, as nanoseconds since 1970; 0 for none.
+type instant int64
+
+func (i instant) time() time.Time {
+	if i == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(i))
+}
+
 // runTask is the goroutine of a task. As long as the handler runs, this is the
 // only frame below it, so that an idle task needs the smallest of stacks.
-func (c *Consumer) runTask(ctx context.Context, r *running) {
+func (c *Consumer) runTask(r *running) {
 	defer c.finish(r)
 	defer c.catchPanic(r.claim, "handler panicked")
-	r.done = r.handler.Run(ctx)
+	r.done = r.handler.Run(&r.claimContext)
 	r.gaveVerdict = true
 }
 
@@ -71,7 +81,7 @@ func (c *Consumer) finish(r *running) {
 	c.mu.Lock()
 	r.returned = true
 	c.settling++
-	if r.stopped.IsZero() {
+	if r.stopped == 0 {
 		c.keeping--
 	}
 	c.mu.Unlock()
@@ -146,11 +156,11 @@ func (c *Consumer) lose(claim Claim, cause error) {
 	if f != nil && claim.Fence >= f.lost.Fence {
 		f.lost, f.lostCause = claim, cause
 	}
-	if r == nil || r.claim != claim || r.returned || !r.lost.IsZero() {
+	if r == nil || r.claim != claim || r.returned || r.lost != 0 {
 		c.mu.Unlock()
 		return
 	}
-	r.lost = now
+	r.lost = instant(now.UnixNano())
 	c.stop(r, now)
 	c.mu.Unlock()
 
@@ -164,8 +174,8 @@ func (c *Consumer) stop(r *running, now time.Time) {
 	if r.returned {
 		return
 	}
-	if r.stopped.IsZero() {
-		r.stopped = now
+	if r.stopped == 0 {
+		r.stopped = instant(now.UnixNano())
 		c.keeping--
 	}
 	if _, underWay := c.stops[r]; underWay {

@@ -75,8 +75,9 @@ type holding struct {
 	claim      metafora.Claim
 	session    *session
 	submission int64
-	ending     int // calls of Release and Done under way
-	state      storedState
+	ending     int           // calls of Release and Done under way
+	stateRev   int64         // of the stored state, as far as is known; 0 without one
+	fetched    *fetchedState // with the claim, and not loaded since
 }
 
 func (h *holding) id() claimID { return claimID{task: h.claim.TaskID, fence: h.claim.Fence} }

@@ -13,12 +13,8 @@ import (
 	"github.com/metafora-go/metafora/statemachine"
 )
 
-// storedState is what the node knows of the stored state of a task it holds.
-type storedState struct {
-	rev     int64  // the key's mod revision, 0 without a state
-	fetched bool   // with the claim, and not loaded since
-	value   []byte // what was fetched, nil without a state
-}
+// fetchedState is a stored state that came with a claim: nil for none.
+type fetchedState []byte
 
 // prefetchOps fetch the state and the pending command of a task along with a
 // claim, as its second and third reply.
@@ -35,10 +31,9 @@ func (c *Coordinator) prefetched(h *holding, out outcome) {
 		return
 	}
 	c.orders.claimed(h.claim.TaskID, out.kv(2), out.rev)
-	h.state = storedState{fetched: true}
-	if kv := out.kv(1); kv != nil {
-		h.state.rev, h.state.value = kv.ModRevision, valueOf(kv)
-	}
+	kv := out.kv(1)
+	state := fetchedState(valueOf(kv))
+	h.stateRev, h.fetched = kv.GetModRevision(), &state
 }
 
 // StateStore returns the store of the states of this node's tasks. From then on
@@ -254,20 +249,22 @@ func (x *index) held(claim metafora.Claim) (*holding, error) {
 func (x *index) takeState(h *holding) (value []byte, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	value, ok = h.state.value, h.state.fetched
-	h.state.value, h.state.fetched = nil, false
-	return value, ok
+	if h.fetched == nil {
+		return nil, false
+	}
+	value, h.fetched = *h.fetched, nil
+	return value, true
 }
 
 func (x *index) stateRev(h *holding) int64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return h.state.rev
+	return h.stateRev
 }
 
 // setStateRev notes the revision of the stored state, 0 without one.
 func (x *index) setStateRev(h *holding, rev int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	h.state = storedState{rev: rev}
+	h.stateRev, h.fetched = rev, nil
 }
