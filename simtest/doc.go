@@ -25,7 +25,9 @@
 // A schedule runs in a bubble of package testing/synctest. Every request of every
 // node stops at a gate; when all goroutines rest, the scheduler lets one thing
 // happen. With [Etcd], package backend/etcd runs unmodified on an etcd in memory,
-// package simetcd, which a test holds against the real one.
+// package simetcd, which a test holds against the real one. With [Memory], each
+// call of a Coordinator stops at a gate, and so do announcements and commands on
+// their way to a node; leases end by the clock.
 //
 // What a simulation decides is what it knows of: requests to the broker, news
 // from it, time, and what handlers do at [Sim.Gate]. A process that stands still

@@ -72,7 +72,7 @@ func (s *Sim) errHandler(_ metafora.Task, errs []statemachine.TaskError) (statem
 	}
 }
 
-// answers are what a drawn handler may answer.
+// drawnAnswers are what a drawn handler may answer.
 func (s *Sim) drawnAnswers() []statemachine.Message {
 	return []statemachine.Message{
 		statemachine.Complete(), statemachine.Checkpoint(), statemachine.Release(), statemachine.Run(),
@@ -124,7 +124,7 @@ func (s *Sim) isWorking(r *run) bool {
 	return r.working
 }
 
-// stored is what a machine has asked to be stored, or to be removed as handled
+// asked is what a machine has asked to be stored, or to be removed as handled
 // where it has no state.
 type asked struct {
 	state   string // its JSON form
