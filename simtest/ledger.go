@@ -38,6 +38,8 @@ type record struct {
 	// state is the stored one, stateValue as it is kept, "" without one.
 	state      statemachine.State
 	stateValue string
+	// heard are the commands that listeners got last, by the fences of claims.
+	heard map[uint64]int64
 	// effects are the states that commands have led to.
 	effects map[int64]string
 	// removed are commands that were handled or replaced, by the revision at

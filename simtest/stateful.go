@@ -238,7 +238,15 @@ func (s *Sim) checkStateful() {
 	s.handlerCalls, s.delivered = nil, nil
 	s.mu.Unlock()
 	for _, d := range commands {
-		gone := s.ledger.task(d.claim.TaskID).removed[d.id]
+		r := s.ledger.task(d.claim.TaskID)
+		if r.heard == nil {
+			r.heard = make(map[uint64]int64)
+		}
+		if last := r.heard[d.claim.Fence]; d.id <= last {
+			s.violate(commandsOnce, "%s gets the command %d of %s under claim %d after the command %d", d.inc, d.id, d.claim.TaskID, d.claim.Fence, last)
+		}
+		r.heard[d.claim.Fence] = d.id
+		gone := r.removed[d.id]
 		if gone != 0 && gone < int64(d.claim.Fence) {
 			s.violate(commandsOnce, "%s gets the command %d of %s under claim %d, which was removed at %d",
 				d.inc, d.id, d.claim.TaskID, d.claim.Fence, gone)
