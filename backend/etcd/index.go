@@ -33,6 +33,7 @@ type index struct {
 	claims  map[string]*holding // by task, what this node owns
 	strays  map[claimID]*holding
 	counts  map[string]int            // tasks by owner
+	owners  map[string]string         // the owners that values of their keys name
 	waiting []string                  // to be announced, in order
 	leases  map[clientv3.LeaseID]bool // granted to this node since it started
 	seen    int64                     // up to which the watch has told everything
@@ -95,6 +96,7 @@ func newIndex(name string, keys keyspace, log hclog.Logger) *index {
 		claims: make(map[string]*holding),
 		strays: make(map[claimID]*holding),
 		counts: make(map[string]int),
+		owners: make(map[string]string),
 		leases: make(map[clientv3.LeaseID]bool),
 		unseen: make(map[string]int64),
 	}
@@ -232,7 +234,7 @@ func (x *index) put(key string, kv *keyValue) (id string, changed bool) {
 		if kv.ModRevision <= e.ownerRev {
 			return id, false
 		}
-		x.setOwner(e, decodeOwner(kv.Value), clientv3.LeaseID(kv.Lease), kv.CreateRevision, kv.ModRevision)
+		x.setOwner(e, x.ownerOf(kv), clientv3.LeaseID(kv.Lease), kv.CreateRevision, kv.ModRevision)
 		return id, true
 	}
 	if kv.ModRevision <= e.taskRev {
@@ -245,6 +247,23 @@ func (x *index) put(key string, kv *keyValue) (id string, changed bool) {
 	e.submission, e.taskRev, e.props = kv.CreateRevision, kv.ModRevision, rec.Props
 	e.task, e.announced = nil, false
 	return id, true
+}
+
+// maxOwners bounds how many values are remembered: each node writes one.
+const maxOwners = 10_000
+
+// ownerOf decodes an owner's key. There are as many values as there are nodes,
+// not as many as tasks.
+func (x *index) ownerOf(kv *keyValue) string {
+	if owner, ok := x.owners[string(kv.Value)]; ok {
+		return owner
+	}
+	if len(x.owners) == maxOwners {
+		clear(x.owners)
+	}
+	owner := decodeOwner(kv.Value)
+	x.owners[string(kv.Value)] = owner
+	return owner
 }
 
 func (x *index) del(key string, rev int64) (id string, ok bool) {
