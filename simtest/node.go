@@ -37,6 +37,7 @@ type incarnation struct {
 	paused bool // it stands still, as after SIGSTOP
 	cut    bool // the network does not reach it
 
+	leaving bool          // it was asked to leave
 	resumed chan struct{} // closed when paused ends
 
 	// Sim.mu guards these.

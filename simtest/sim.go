@@ -256,6 +256,7 @@ func (s *Sim) Heal(node string) {
 // Shutdown asks a node to leave gracefully. It has left some time after that.
 func (s *Sim) Shutdown(node string) {
 	inc := s.incarnation(node)
+	inc.leaving = true
 	s.act(node+" is asked to leave", inc.stop)
 }
 
@@ -528,8 +529,11 @@ func (s *Sim) Settle() {
 	}
 	s.clearLate()
 	s.obey()
-	s.pass(s.cfg.DrainTimeout+s.cfg.TTL, nil)
-	s.checkDrained()
+	s.flow(nil) // a drain command may be on its way
+	s.pass(s.cfg.DrainTimeout+s.cfg.TTL, func() bool { return s.undrained() == nil && !s.someLeave() })
+	if v := s.undrained(); v != nil {
+		panic(v)
+	}
 	for _, n := range s.nodes {
 		if n.inc.left() {
 			s.checkEnd(n.inc)
@@ -537,7 +541,7 @@ func (s *Sim) Settle() {
 			s.settle()
 		}
 	}
-	s.pass(2*s.cfg.TTL, s.allJoined)
+	s.pass(5*s.cfg.TTL, s.allJoined) // as long as a process waits for its name, and more
 	s.pass(time.Second, nil)
 	for _, n := range s.nodes {
 		if n.inc.consumer.Frozen() {
@@ -578,7 +582,8 @@ func (s *Sim) clearLate() {
 
 func (s *Sim) allJoined() bool {
 	for _, n := range s.nodes {
-		if _, ok := s.ledger.nodes[n.name]; !ok || n.inc.left() {
+		lease, ok := s.ledger.nodes[n.name]
+		if !ok || s.leases[lease] != n.inc || n.inc.left() {
 			return false
 		}
 	}
@@ -605,18 +610,31 @@ func (s *Sim) unsettled() string {
 	return ""
 }
 
-// checkDrained looks at nodes that have had the time to drain.
-func (s *Sim) checkDrained() {
+// undrained tells of a node that drains and still owns a task, nil for none.
+func (s *Sim) undrained() *violation {
 	for _, n := range s.nodes {
 		if n.inc.left() || !n.inc.consumer.Draining() {
 			continue
 		}
 		for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
 			if r := s.ledger.tasks[id]; r.fence != 0 && s.leases[r.lease] == n.inc {
-				s.violate(drainedEmpty, "%s still owns %s", n.inc, id)
+				return &violation{drainedEmpty, fmt.Sprintf("%s still owns %s", n.inc, id)}
 			}
 		}
 	}
+	return nil
+}
+
+// someLeave reports whether a process is on its way out, or one that is gone is
+// still registered.
+func (s *Sim) someLeave() bool {
+	return slices.ContainsFunc(s.nodes, func(n *node) bool {
+		lease, registered := s.ledger.nodes[n.name]
+		if n.inc.left() {
+			return registered
+		}
+		return n.inc.leaving || registered && s.leases[lease] != n.inc
+	})
 }
 
 // checkEnd looks at how a process has ended by itself.
