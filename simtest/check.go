@@ -28,7 +28,7 @@ func (s *Sim) checkChanges(changes []change) {
 		r := s.ledger.task(c.id)
 		switch {
 		case c.kind == atTask && c.now != nil:
-			s.checkSubmitted(c, r)
+			s.checkSubmitted(c, r, changes)
 		case c.kind == atTask:
 			s.checkTaskGone(c, r)
 		case c.kind == atOwner && c.now != nil:
@@ -90,7 +90,8 @@ func (s *Sim) checkTaken() {
 	}
 }
 
-func (s *Sim) checkSubmitted(c change, r *record) {
+func (s *Sim) checkSubmitted(c change, r *record, all []change) {
+	cleared := slices.ContainsFunc(all, func(o change) bool { return o.kind == atState && o.id == c.id && o.now == nil })
 	switch {
 	case s.actor.inc != nil:
 		s.violate(doneIsFinal, "%s brings the task %s back", s.actor.inc, c.id)
@@ -98,6 +99,8 @@ func (s *Sim) checkSubmitted(c change, r *record) {
 		s.violate(noLoss, "a submission of %s replaces one that was there", c.id)
 	case s.ledger.submissions[c.now.nonce]:
 		s.violate(doneIsFinal, "a submission of %s takes effect for the second time", c.id)
+	case r.stateValue != "" && !cleared:
+		s.violate(freshState, "a submission of %s finds the state of an earlier one: %v", c.id, r.state)
 	}
 	if c.now.nonce != "" {
 		s.ledger.submissions[c.now.nonce] = true
@@ -114,6 +117,9 @@ func (s *Sim) checkTaskGone(c change, r *record) {
 	}
 	if !s.holds(inc, r) || !inc.asked(inc.done, c.id, r.fence) {
 		s.violate(noLoss, "%s removes the task %s, whose owner is %s, without being done with it", inc, c.id, r.holder())
+	}
+	if s.stateful != nil && !r.state.Code.Terminal() {
+		s.violate(freshState, "%s is done with %s, whose stored state is %q", inc, c.id, r.state)
 	}
 	r.acked = 0
 }

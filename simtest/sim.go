@@ -601,6 +601,10 @@ func (s *Sim) unsettled() string {
 			return id + " has no owner"
 		case s.cfg.Stateful && r.command != 0:
 			return id + " has a command that is not handled"
+		case s.cfg.Stateful && r.state.Code.Terminal():
+			return fmt.Sprintf("%s is %v, and not gone", id, r.state)
+		case s.cfg.Stateful && r.state.Code == statemachine.Sleeping && r.state.Until.Before(time.Now()):
+			return fmt.Sprintf("%s is %v, which is over", id, r.state)
 		default:
 			if run := s.runOf(s.leases[r.lease], id, r.fence); run == nil || !run.live() {
 				return fmt.Sprintf("%s is owned by %s and runs on %v", id, r.owner, s.Runs(id))

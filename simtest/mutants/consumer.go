@@ -68,7 +68,7 @@ var ofConsumer = []mutant{
 		name: "runs-twice", file: claimingGo,
 		why: "a task that is announced while its old handler runs here is claimed and run again",
 		edits: one("if r := c.tasks[id]; r != nil {\n\t\t// The broker",
-			"if r := c.tasks[id]; r != nil && r.lost.IsZero() {\n\t\t// The broker"),
+			"if r := c.tasks[id]; r != nil && r.lost == 0 {\n\t\t// The broker"),
 	},
 	{
 		name: "again-lost-after-release", file: runningGo,

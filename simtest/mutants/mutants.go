@@ -21,7 +21,7 @@ func (m mutant) workload() string {
 
 func one(old, new string) []edit { return []edit{{old, new}} }
 
-var mutants = concat(ofClaims, ofWatching, ofLeases, ofWrites, ofConsumer)
+var mutants = concat(ofClaims, ofWatching, ofLeases, ofWrites, ofConsumer, ofMemory, ofStates)
 
 func concat(lists ...[]mutant) (all []mutant) {
 	for _, l := range lists {
