@@ -197,6 +197,8 @@ func (s *Sim) check() {
 			s.violate(inv.name, "%v", err)
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, n := range s.nodes {
 		if inc := n.inc; inc != nil {
 			inc.frozen = inc.consumer.Frozen() && !inc.thawing

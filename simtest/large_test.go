@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,13 +17,13 @@ var large = flag.Bool("large", false, "restart 200 nodes with 20,000 tasks, in p
 // claims counts what all nodes claim.
 type claims struct {
 	metafora.NopObserver
-	tried, won int // in a bubble whose goroutines take turns
+	tried, won atomic.Int64
 }
 
 func (c *claims) Claimed(_ metafora.Task, r metafora.ClaimResult, _ time.Duration) {
-	c.tried++
+	c.tried.Add(1)
 	if r == metafora.ClaimWon {
-		c.won++
+		c.won.Add(1)
 	}
 }
 
@@ -58,8 +59,7 @@ func TestRollingRestart(t *testing.T) {
 				most = max(most, n)
 			}
 			t.Logf("%s: %.3f attempts to claim and %.3f claims a task; the fullest of %d nodes has %d tasks, the average is %.1f",
-				when, float64(c.tried)/float64(tasks), float64(c.won)/float64(tasks), len(counts), most, float64(tasks)/float64(n))
-			c = claims{}
+				when, float64(c.tried.Swap(0))/float64(tasks), float64(c.won.Swap(0))/float64(tasks), len(counts), most, float64(tasks)/float64(n))
 		}
 		report("at the start", nodes)
 		for _, n := range s.Nodes() {

@@ -27,7 +27,9 @@ var turn sync.Mutex
 // all later runs, until somebody deletes it.
 //
 // Run holds GOMAXPROCS at one while a schedule runs, so that its goroutines take
-// turns, and runs one schedule at a time even where tests are parallel.
+// turns, and runs one schedule at a time even where tests are parallel. With the
+// race detector, which shuffles goroutines that are ready, the same draws can give
+// another run.
 func Run(t *testing.T, cfg Config, f func(*Sim)) {
 	t.Helper()
 	full, err := cfg.withDefaults()
