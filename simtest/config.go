@@ -89,6 +89,8 @@ const (
 	Stalls Fault = "stalls"
 	// Revocations are leases and claims that an operator removes.
 	Revocations Fault = "revocations"
+	// StuckHandlers are handlers that do not return when they should.
+	StuckHandlers Fault = "stuck handlers"
 	// Shutdowns are nodes that leave gracefully, and come back.
 	Shutdowns Fault = "shutdowns"
 )

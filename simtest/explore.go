@@ -46,6 +46,7 @@ func actions() []action {
 		{"mend", 3, "", (*Sim).stepMend},
 		{"stall", 2, Stalls, (*Sim).stepStall},
 		{"revocation", 2, Revocations, (*Sim).stepRevoke},
+		{"stuck handler", 1, StuckHandlers, (*Sim).stepStick},
 		{"shutdown", 1, Shutdowns, (*Sim).stepShutdown},
 	}
 }
@@ -307,6 +308,31 @@ func (s *Sim) stepShutdown() bool {
 		s.Shutdown(inc.node.name)
 	}
 	return ok
+}
+
+// stepStick has a handler that is about to leave stay until faults end.
+func (s *Sim) stepStick() bool {
+	var leaving []*pending
+	for _, p := range s.ready() {
+		if p.local && p.inc != nil && (p.op == opReturn || p.op == opAnswer) {
+			leaving = append(leaving, p)
+		}
+	}
+	p, ok := draw(s, leaving, "handler")
+	if ok {
+		s.log(p.node(), nil, "the handler of "+p.id+" is stuck")
+		p.stuck = true
+	}
+	return ok
+}
+
+// unstick lets the handlers go on that were stuck.
+func (s *Sim) unstick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.waiting {
+		p.stuck = false
+	}
 }
 
 // stepHandler has a drawn handler return.

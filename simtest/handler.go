@@ -107,6 +107,12 @@ func (h *probeHandler) Stop() {
 
 type runContextKey struct{}
 
+// What a drawn handler waits for before it returns.
+const (
+	opReturn = "return of"
+	opAnswer = "answer of"
+)
+
 // drawnHandler works until it is told to stop, or what to return.
 func (s *Sim) drawnHandler(ctx context.Context, t metafora.Task, stop <-chan struct{}) bool {
 	r := ctx.Value(runContextKey{}).(*run)
@@ -117,7 +123,7 @@ func (s *Sim) drawnHandler(ctx context.Context, t metafora.Task, stop <-chan str
 	case <-ctx.Done():
 	}
 	// It takes its time to leave.
-	_ = s.wait(context.Background(), nil, newLocal(r.inc, "return of", t.ID()))
+	_ = s.wait(context.Background(), nil, newLocal(r.inc, opReturn, t.ID()))
 	return done
 }
 

@@ -55,6 +55,28 @@ func (n *memoryNode) Init(ctx context.Context, cc metafora.CoordinatorContext) e
 	return n.Coordinator.Init(ctx, cc)
 }
 
+// Close holds the node to leaving the claims of handlers that run to its lease.
+func (n *memoryNode) Close() error {
+	s := n.inc.sim
+	s.mu.Lock()
+	var runs []*run
+	for _, r := range s.runs {
+		if r.inc == n.inc && !r.returned {
+			runs = append(runs, r)
+		}
+	}
+	s.mu.Unlock()
+	slices.SortFunc(runs, compareRuns)
+	runs = slices.DeleteFunc(runs, func(r *run) bool { return !s.broker.current(r.claim) })
+	err := n.Coordinator.Close()
+	for _, r := range runs {
+		if !s.broker.current(r.claim) {
+			s.blame(handsOff, "%s ends its claim %d on %s while its handler runs", n.inc, r.claim.Fence, r.claim.TaskID)
+		}
+	}
+	return err
+}
+
 func (n *memoryNode) Command(ctx context.Context) (metafora.Command, error) {
 	c, err := n.Coordinator.Command(ctx)
 	if err == nil {

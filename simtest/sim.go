@@ -528,6 +528,7 @@ func (s *Sim) Settle() {
 		}
 	}
 	s.clearLate()
+	s.unstick()
 	s.obey()
 	s.flow(nil) // a drain command may be on its way
 	s.pass(s.cfg.DrainTimeout+s.cfg.TTL, func() bool { return s.undrained() == nil && !s.someLeave() })

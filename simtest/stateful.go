@@ -30,7 +30,7 @@ func (s *Sim) drawnStateful(ctx context.Context, _ metafora.Task, commands <-cha
 		case <-ctx.Done():
 			m = statemachine.Release()
 		}
-		if s.wait(context.Background(), nil, newLocal(r.inc, "answer of", r.claim.TaskID)) != nil {
+		if s.wait(context.Background(), nil, newLocal(r.inc, opAnswer, r.claim.TaskID)) != nil {
 			return statemachine.Release()
 		}
 		select {
