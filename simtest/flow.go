@@ -1,0 +1,139 @@
+package simtest
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Advance lets time pass while everything is delivered as soon as it can be.
+func (s *Sim) Advance(d time.Duration) {
+	s.needNodes()
+	s.log("", nil, d.String()+" pass")
+	s.pass(d, nil)
+}
+
+// Stall lets time pass while nothing is delivered to anybody, and no lease
+// expires at the broker.
+func (s *Sim) Stall(d time.Duration) {
+	s.log("", nil, d.String()+" pass in which nothing is delivered")
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		time.Sleep(time.Until(s.nextLimit(end)))
+		s.settle()
+	}
+}
+
+// nextLimit returns when the next handler's context has to have ended, unless its
+// node's lease is renewed, or else end.
+func (s *Sim) nextLimit(end time.Time) time.Time {
+	now := time.Now()
+	for _, lease := range s.ledger.nodes {
+		ends, ok := s.broker.leaseEnd(lease)
+		if limit := ends.Add(time.Millisecond - s.cfg.Margin); ok && limit.After(now) && limit.Before(end) {
+			end = limit
+		}
+	}
+	return end
+}
+
+// Flow delivers all that can be, until nothing is left. No time passes.
+func (s *Sim) Flow() {
+	s.started = true
+	s.flow(nil)
+}
+
+// Until makes time pass, and everything flow, until something holds. The
+// simulation fails when it does not within ten minutes.
+func (s *Sim) Until(what string, holds func() bool) {
+	s.needNodes()
+	s.log("", nil, "until "+what)
+	if !s.pass(10*time.Minute, holds) {
+		s.violate(settles, "not within 10 minutes: %s", what)
+	}
+}
+
+// maxFlow is how much may be delivered while no time passes: more is a spin.
+const maxFlow = 20_000
+
+// flow delivers everything in order until nothing is left or something holds.
+func (s *Sim) flow(until func() bool) (held bool) {
+	s.flowing = true
+	defer func() { s.flowing = false }()
+	for n := 0; ; n++ {
+		if until != nil && until() {
+			return true
+		}
+		if n > maxFlow {
+			s.violate(quiet, "%d deliveries while no time passes", n)
+		}
+		if s.broker.expireOverdue() {
+			s.settle()
+			continue
+		}
+		if s.cfg.Coarse {
+			if !s.round() {
+				return false
+			}
+			continue
+		}
+		if ready := s.ready(); len(ready) > 0 {
+			s.let(ready[0])
+			continue
+		}
+		if ds := s.broker.deliveries(); len(ds) > 0 {
+			s.deliver(ds[0], 1)
+			continue
+		}
+		return false
+	}
+}
+
+// round lets all arrive that is under way, and reports whether there was anything.
+func (s *Sim) round() bool {
+	ready := slices.Clone(s.ready())
+	for _, p := range ready {
+		s.apply(p)
+		s.mu.Lock()
+		delete(s.waiting, p)
+		s.mu.Unlock()
+		p.verdict <- nil
+	}
+	news := s.broker.deliveries()
+	for _, d := range news {
+		d.deliver(math.MaxInt)
+	}
+	s.rounds++
+	if len(ready)+len(news) == 0 {
+		return false
+	}
+	s.settle()
+	return true
+}
+
+func (s *Sim) deliver(d delivery, revisions int) {
+	s.log(d.node, &pending{news: d.news}, "")
+	d.deliver(revisions)
+	s.settle()
+}
+
+// pass lets time pass with everything flowing, and reports whether something
+// holds before it is over.
+func (s *Sim) pass(d time.Duration, until func() bool) bool {
+	end := time.Now().Add(d)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		if s.flow(until) {
+			return true
+		}
+		if !time.Now().Before(end) {
+			return false
+		}
+		select {
+		case <-s.arrived:
+		case <-s.broker.due():
+		case <-timer.C:
+		}
+		s.settle()
+	}
+}

@@ -1,0 +1,188 @@
+package simtest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/statemachine"
+)
+
+// Settle ends all faults and holds the cluster to its promises: within a bounded
+// time each task runs or is done, drained nodes are empty, what the nodes know is
+// what the broker holds, and the nodes share the tasks. Then all nodes shut down,
+// and have to leave nothing behind.
+func (s *Sim) Settle() {
+	s.needNodes()
+	s.log("", nil, "faults end")
+	for _, n := range s.nodes {
+		if n.inc.left() {
+			continue
+		}
+		if n.inc.paused {
+			s.act(n.name+" goes on", func() { s.resume(n.inc) })
+		}
+		if n.inc.cut {
+			s.act(n.name+" is connected again", func() { s.heal(n.inc) })
+		}
+	}
+	s.clearLate()
+	s.unstick()
+	s.obey()
+	s.flow(nil) // a drain command may be on its way
+	s.pass(s.cfg.DrainTimeout+s.cfg.TTL, func() bool { return s.undrained() == nil && !s.someLeave() })
+	if v := s.undrained(); v != nil {
+		panic(v)
+	}
+	for _, n := range s.nodes {
+		if n.inc.left() {
+			s.checkEnd(n.inc)
+			s.start(n)
+			s.settle()
+		}
+	}
+	s.pass(5*s.cfg.TTL, s.allJoined) // as long as a process waits for its name, and more
+	s.pass(time.Second, nil)
+	for _, n := range s.nodes {
+		if n.inc.consumer.Frozen() {
+			s.Command(n.name, metafora.Unfreeze())
+		}
+	}
+	if !s.pass(4*s.cfg.TTL+2*s.cfg.BalanceInterval, func() bool { return s.unsettled() == "" }) {
+		s.violate(settles, "%s", s.unsettled())
+	}
+	s.settleBalance()
+	s.flow(nil)
+	s.checkIndex()
+	s.checkTaken()
+	s.leave()
+	s.checkHistory()
+}
+
+// settleBalance waits until the nodes share the tasks. A node that let tasks pass is
+// doubted for up to twenty minutes, and may have to be seen to take a new one.
+func (s *Sim) settleBalance() {
+	shared := func() bool { return s.unbalanced() == "" && s.unsettled() == "" }
+	for n := range 3 * len(s.nodes) {
+		if s.pass(30*time.Minute, shared) {
+			return
+		}
+		s.Submit(fmt.Sprintf("new%d", n+1))
+	}
+	if !s.pass(30*time.Minute, shared) {
+		s.violate(balanced, "%s", cmp.Or(s.unbalanced(), s.unsettled()))
+	}
+}
+
+func (s *Sim) clearLate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.late = nil
+}
+
+func (s *Sim) allJoined() bool {
+	for _, n := range s.nodes {
+		lease, ok := s.ledger.nodes[n.name]
+		if !ok || s.leases[lease] != n.inc || n.inc.left() {
+			return false
+		}
+	}
+	return true
+}
+
+// unsettled names a task that has no live handler under its current claim, ""
+// if each has one.
+func (s *Sim) unsettled() string {
+	for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
+		r := s.ledger.tasks[id]
+		switch {
+		case r.submission == 0:
+		case r.fence == 0:
+			return id + " has no owner"
+		case s.cfg.Stateful && r.command != 0:
+			return id + " has a command that is not handled"
+		case s.cfg.Stateful && r.state.Code.Terminal():
+			return fmt.Sprintf("%s is %v, and not gone", id, r.state)
+		case s.cfg.Stateful && r.state.Code == statemachine.Sleeping && r.state.Until.Before(time.Now()):
+			return fmt.Sprintf("%s is %v, which is over", id, r.state)
+		default:
+			if run := s.runOf(s.leases[r.lease], id, r.fence); run == nil || !run.live() {
+				return fmt.Sprintf("%s is owned by %s and runs on %v", id, r.owner, s.Runs(id))
+			}
+		}
+	}
+	return ""
+}
+
+// undrained tells of a node that drains and still owns a task, nil for none.
+func (s *Sim) undrained() *violation {
+	for _, n := range s.nodes {
+		if n.inc.left() || !n.inc.consumer.Draining() {
+			continue
+		}
+		for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
+			if r := s.ledger.tasks[id]; r.fence != 0 && s.leases[r.lease] == n.inc {
+				return &violation{drainedEmpty, fmt.Sprintf("%s still owns %s", n.inc, id)}
+			}
+		}
+	}
+	return nil
+}
+
+// someLeave reports whether a process is on its way out, or one that is gone is
+// still registered.
+func (s *Sim) someLeave() bool {
+	return slices.ContainsFunc(s.nodes, func(n *node) bool {
+		lease, registered := s.ledger.nodes[n.name]
+		if n.inc.left() {
+			return registered
+		}
+		return n.inc.leaving || registered && s.leases[lease] != n.inc
+	})
+}
+
+// checkEnd looks at how a process has ended by itself.
+func (s *Sim) checkEnd(inc *incarnation) {
+	var left error // not an error that made it leave
+	if inc.closeErr != nil && !s.leaving {
+		left = inc.closeErr // the broker could not be told
+	}
+	// It may have failed to join, found its name taken when its lease had
+	// ended, or stood still, or been stalled, while its handlers should leave.
+	expected := inc.dead || !inc.joined || inc.err == nil || left != nil && errors.Is(inc.err, left) ||
+		errors.Is(inc.err, metafora.ErrNodeExists) || errors.Is(inc.err, metafora.ErrHandlerStuck) && !s.leaving
+	if !expected {
+		s.violate(leavesCleanly, "%s ended: %v", inc, inc.err)
+	}
+}
+
+// leave shuts all nodes down, which must give all back.
+func (s *Sim) leave() {
+	s.leaving = true
+	for _, n := range s.nodes {
+		if !n.inc.left() {
+			s.act(n.name+" is asked to leave", n.inc.stop)
+		}
+	}
+	gone := func() bool {
+		return !slices.ContainsFunc(s.nodes, func(n *node) bool { return !n.inc.left() })
+	}
+	if !s.pass(s.cfg.DrainTimeout+s.cfg.TTL, gone) {
+		s.violate(leavesCleanly, "not all nodes have left after the drain timeout")
+	}
+	for _, n := range s.nodes {
+		s.checkEnd(n.inc)
+		if _, ok := s.ledger.nodes[n.name]; ok {
+			s.violate(leavesCleanly, "%s has left, but is registered", n.name)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
+		if r := s.ledger.tasks[id]; r.fence != 0 {
+			s.violate(leavesCleanly, "%s is still owned by %s, which has left", id, r.owner)
+		}
+	}
+}
