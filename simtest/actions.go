@@ -91,8 +91,19 @@ func (s *Sim) Compact() {
 	s.act("history is compacted", s.broker.compact)
 }
 
-// Submit submits tasks. It takes effect at once.
+// Submit submits tasks, in order but for a coarse simulation, which submits all at
+// once. It takes effect at once.
 func (s *Sim) Submit(ids ...string) {
+	if s.cfg.Coarse {
+		s.submit(ids...)
+		return
+	}
+	for _, id := range ids {
+		s.submit(id)
+	}
+}
+
+func (s *Sim) submit(ids ...string) {
 	tasks := make([]metafora.Task, len(ids))
 	var answered []func(error, uint64)
 	for i, id := range ids {
