@@ -55,14 +55,8 @@ func actions() []action {
 func deck(without []Fault) []action {
 	var d []action
 	for _, a := range actions() {
-		allowed := true
-		for _, f := range without {
-			allowed = allowed && a.fault != f
-		}
-		for range a.weight {
-			if allowed {
-				d = append(d, a)
-			}
+		if !slices.Contains(without, a.fault) {
+			d = append(d, slices.Repeat([]action{a}, a.weight)...)
 		}
 	}
 	return d

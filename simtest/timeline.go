@@ -58,32 +58,28 @@ func (s *Sim) log(node string, what *pending, text string) {
 // sorted returns the entries in an order that does not depend on which goroutine
 // of a node was first.
 func (t *timeline) sorted() []entry {
-	// What followed from an entry of the scheduler has its order plus a half.
-	keyed := slices.Clone(t.entries)
-	last := 0
-	after := make([]int, len(keyed))
-	for i := range keyed {
-		if keyed[i].order > 0 {
-			last = keyed[i].order
-		}
-		after[i] = last
+	type keyed struct {
+		entry
+		after int // the order of the scheduler's entry that it follows from, or is
+		text  string
 	}
-	index := make([]int, len(keyed))
-	for i := range index {
-		index[i] = i
+	list := make([]keyed, len(t.entries))
+	after := 0
+	for i, e := range t.entries {
+		after = max(after, e.order)
+		list[i] = keyed{e, after, e.String()}
 	}
-	slices.SortStableFunc(index, func(i, j int) int {
-		a, b := &keyed[i], &keyed[j]
+	slices.SortStableFunc(list, func(a, b keyed) int {
 		return cmp.Or(
-			cmp.Compare(after[i], after[j]),
+			cmp.Compare(a.after, b.after),
 			cmp.Compare(min(1, b.order), min(1, a.order)),
-			cmp.Compare(a.node, b.node),
-			cmp.Compare(a.String(), b.String()),
+			strings.Compare(a.node, b.node),
+			strings.Compare(a.text, b.text),
 		)
 	})
-	out := make([]entry, len(keyed))
-	for i, j := range index {
-		out[i] = keyed[j]
+	out := make([]entry, len(list))
+	for i, k := range list {
+		out[i] = k.entry
 	}
 	return out
 }
