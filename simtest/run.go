@@ -26,6 +26,9 @@ var turn sync.Mutex
 // timeline. It is kept in a file below testdata/rapid, which is tried first by
 // all later runs, until somebody deletes it.
 //
+// Run stops in time before the test's deadline, and logs how many schedules it has
+// tried.
+//
 // Run holds GOMAXPROCS at one while a schedule runs, so that its goroutines take
 // turns, and runs one schedule at a time even where tests are parallel. With the
 // race detector, which shuffles goroutines that are ready, the same draws can give
@@ -64,7 +67,19 @@ type property struct {
 	first string
 }
 
+// respite is how long before the deadline of a test its last schedule begins.
+const respite = 5 * time.Second
+
+// late reports whether the test's own time is over, and it has something to show.
+func (p *property) late() bool {
+	deadline, ok := p.t.Deadline()
+	return ok && p.tried > 0 && p.first == "" && time.Until(deadline) < respite
+}
+
 func (p *property) enough(began time.Time) bool {
+	if p.late() {
+		return true
+	}
 	if *durationFlag > 0 {
 		return time.Since(began) >= *durationFlag
 	}
@@ -72,6 +87,9 @@ func (p *property) enough(began time.Time) bool {
 }
 
 func (p *property) check(rt *rapid.T) {
+	if p.late() {
+		return // rapid cannot be told to stop
+	}
 	p.tried++
 	v, s := simulate(p.t, p.cfg, &drawn{t: rt, numbers: p.numbers}, p.f)
 	if v == nil || p.first != "" && v.invariant != p.first {

@@ -65,6 +65,7 @@ func start(run string, list bool, l *lab) error {
 			fmt.Printf("%-26s %s\n", m.name, m.why)
 			continue
 		}
+		fmt.Printf("| %s | %s | ", m.name, m.file)
 		r, err := l.try(m)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
@@ -72,7 +73,10 @@ func start(run string, list bool, l *lab) error {
 		if !r.killed {
 			alive = append(alive, m.name)
 		}
-		fmt.Printf("| %s | %s | %s | %d | %d |\n", m.name, m.file, r.broken, r.tried, r.steps)
+		fmt.Printf("%s | %d | %d |\n", r.broken, r.tried, r.steps)
+		if l.verbose {
+			fmt.Printf("\n%s\n", r.output)
+		}
 	}
 	if len(alive) > 0 {
 		return fmt.Errorf("survivors: %s", strings.Join(alive, ", "))
@@ -100,7 +104,11 @@ type result struct {
 	broken string // the invariant
 	tried  int    // schedules, 0 if nobody knows
 	steps  int    // of the shrunk schedule
+	output string // of the simulation
 }
+
+// patience is what a simulation leaves of its time, and more.
+const patience = 6 * time.Second
 
 // mutate writes the overlay of a mutant, and returns its name.
 func (l *lab) mutate(m mutant) (overlay string, err error) {
@@ -159,7 +167,8 @@ func (l *lab) simulate(m mutant, checks int) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.wall)
+	end := time.Now().Add(l.wall)
+	ctx, cancel := context.WithDeadline(context.Background(), end.Add(2*patience))
 	defer cancel()
 	binary := filepath.Join(l.dir, m.name+".test")
 	defer os.Remove(binary)
@@ -173,23 +182,21 @@ func (l *lab) simulate(m mutant, checks int) (result, error) {
 		"-rapid.checks", strconv.Itoa(checks),
 		"-rapid.seed", strconv.FormatUint(l.seed, 10),
 		"-rapid.shrinktime", l.shrink.String(),
-		// A schedule that hangs does so for ever.
-		"-test.timeout", l.wall.String())
+		// The simulation ends in time by itself. A schedule that hangs does not.
+		"-test.timeout", (max(time.Until(end), 0) + patience).String())
 	sim.Dir = l.dir
 	out, err := sim.CombinedOutput()
-	if l.verbose {
-		fmt.Printf("%s\n", out)
-	}
 	r := judge(string(out), err)
-	if ctx.Err() != nil && !r.killed {
-		r.broken = fmt.Sprintf("SURVIVED %v", l.wall)
+	r.output = string(out)
+	if !r.killed && r.tried < checks {
+		r.broken += fmt.Sprintf(" %v", l.wall)
 	}
 	return r, nil
 }
 
 var (
 	failure = regexp.MustCompile(`\[rapid\] (?:failed|panic) after (\d+) tests: (.*)`)
-	passed  = regexp.MustCompile(`\[rapid\] OK, passed (\d+) tests`)
+	passed  = regexp.MustCompile(`(?m)^ +\w+\.go:\d+: (\d+) schedules, `)
 	crashed = regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*|\s+testing\.go:\d+: .*)$`)
 	step    = regexp.MustCompile(`(?m)^ *(?:\S+: )?(\d+) +\S+s +\|`)
 )
@@ -204,14 +211,14 @@ func judge(out string, err error) result {
 		}
 		n, _ := strconv.Atoi(f[1])
 		broken, _, _ := strings.Cut(f[2], ":")
-		return result{true, broken, n + 1, last}
+		return result{killed: true, broken: broken, tried: n + 1, steps: last}
 	}
 	if c := crashed.FindString(out); c != "" {
-		return result{true, "it breaks down: " + strings.TrimSpace(c), 0, 0}
+		return result{killed: true, broken: "it breaks down: " + strings.TrimSpace(c)}
 	}
 	if p := passed.FindStringSubmatch(out); p != nil && err == nil {
 		n, _ := strconv.Atoi(p[1])
-		return result{false, "SURVIVED", n, 0}
+		return result{broken: "SURVIVED", tried: n}
 	}
-	return result{false, fmt.Sprintf("SURVIVED: %v", err), 0, 0}
+	return result{broken: fmt.Sprintf("SURVIVED: %v", err)}
 }

@@ -58,10 +58,10 @@ func TestJudge(t *testing.T) {
 	}{
 		{
 			"    sim_test.go:10: [rapid] failed after 4 tests: in time: a handler's\n 1 0s | a\n 12 1m2.5s | | b\n",
-			result{true, "in time", 5, 12},
+			result{killed: true, broken: "in time", tried: 5, steps: 12},
 		},
-		{"    sim_test.go:10: [rapid] OK, passed 300 tests (1s)\nPASS\n", result{false, "SURVIVED", 300, 0}},
-		{"panic: deadlock\n", result{true, "it breaks down: panic: deadlock", 0, 0}},
+		{"    sim_test.go:10: [rapid] OK, passed 400 tests (1s)\n    sim_test.go:10: 300 schedules, 200 a second\nPASS\n", result{broken: "SURVIVED", tried: 300}},
+		{"panic: deadlock\n", result{killed: true, broken: "it breaks down: panic: deadlock"}},
 	} {
 		if got := judge(c.out, nil); got != c.want {
 			t.Errorf("%q: %+v, want %+v", c.out, got, c.want)
