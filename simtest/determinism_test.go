@@ -11,7 +11,15 @@ import (
 type seeded struct{ rng *rand.Rand }
 
 func (s seeded) pick(n int, _ string) int { return s.rng.IntN(n) }
-func (s seeded) step(f func())            { f() }
+func (s seeded) end()                     {}
+
+func (s seeded) step(f func(int)) bool {
+	n := s.rng.IntN(actionNumbers + 1)
+	if n > 0 {
+		f(n - 1)
+	}
+	return n > 0
+}
 
 func newSeeded(seed uint64) seeded { return seeded{rand.New(rand.NewPCG(seed, 0))} }
 

@@ -75,28 +75,22 @@ func (s *Sim) Explore() {
 			s.Flow()
 		}
 	}
-	for more := true; more && s.steps < s.cfg.Steps; {
-		s.source.step(func() { more = s.step() })
+	for s.steps < s.cfg.Steps {
+		if !s.source.step(s.step) {
+			return
+		}
 	}
+	s.source.end()
 }
 
-// step makes one thing happen, and reports whether there is to be another step.
-// Where what was drawn is impossible, something under way arrives instead.
-func (s *Sim) step() (more bool) {
-	i := s.source.pick(len(s.deck)+1, "action")
-	if i == endOfSchedule {
-		return false
-	}
+// step makes one thing happen. Where what was drawn is impossible, something under
+// way arrives instead.
+func (s *Sim) step(action int) {
 	s.steps++
 	s.timeline.step.Add(1)
-	a := s.deck[i-min(1, i/endOfSchedule)]
+	a := s.deck[action*len(s.deck)/actionNumbers]
 	_ = a.try(s) || s.stepRequest() || s.stepNews() || s.stepClient() || s.stepTime()
-	return true
 }
-
-// endOfSchedule is the number that ends a schedule: one that rapid, which prefers
-// small ones, draws about once in a hundred times.
-const endOfSchedule = 50
 
 func (s *Sim) stepFlow() bool {
 	s.log("", nil, "all that is under way arrives")

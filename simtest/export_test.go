@@ -41,7 +41,7 @@ func FailureOf(t *testing.T, cfg Config, f func(*Sim)) string {
 		defer flag.Set(name, keep)
 	}
 	r := &recorder{T: t}
-	p := &property{t: t, cfg: full, f: f, numbers: newNumbers()}
+	p := &property{t: t, cfg: full, f: f, dice: newDice()}
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

@@ -45,7 +45,7 @@ func Run(t *testing.T, cfg Config, f func(*Sim)) {
 			s.Settle()
 		}
 	}
-	p := &property{t: t, cfg: full, f: f, numbers: newNumbers()}
+	p := &property{t: t, cfg: full, f: f, dice: newDice()}
 	began := time.Now()
 	for !p.enough(began) {
 		// It tries as many as -rapid.checks says, each time with a new seed.
@@ -57,11 +57,11 @@ func Run(t *testing.T, cfg Config, f func(*Sim)) {
 
 // property is what rapid tries to falsify.
 type property struct {
-	t       *testing.T
-	cfg     Config
-	f       func(*Sim)
-	numbers *rapid.Generator[[maxPicks]int]
-	tried   int
+	t     *testing.T
+	cfg   Config
+	f     func(*Sim)
+	dice  *dice
+	tried int
 	// first is the invariant that was broken first. Schedules that break
 	// another one are no shorter examples of it.
 	first string
@@ -91,7 +91,7 @@ func (p *property) check(rt *rapid.T) {
 		return // rapid cannot be told to stop
 	}
 	p.tried++
-	v, s := simulate(p.t, p.cfg, &drawn{t: rt, numbers: p.numbers}, p.f)
+	v, s := simulate(p.t, p.cfg, &drawn{t: rt, dice: p.dice}, p.f)
 	if v == nil || p.first != "" && v.invariant != p.first {
 		return
 	}
@@ -108,7 +108,7 @@ func (p *property) check(rt *rapid.T) {
 const gcPercent = 800
 
 // simulate runs one schedule in a bubble of its own, and returns the invariant that
-// was broken, if any. A panic of another kind goes on.
+// was broken, if any.
 func simulate(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation, s *Sim) {
 	turn.Lock()
 	defer turn.Unlock()
@@ -130,14 +130,25 @@ func simulate(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation,
 		s = newSim(cfg, src)
 		defer s.teardown()
 		defer func() {
-			p := recover()
-			if err, ok := p.(error); (!ok || !errors.As(err, &v)) && p != nil {
-				panic(p)
+			if p := recover(); p != nil {
+				v = broken(p)
 			}
 		}()
 		f(s)
 	})
 	return v, s
+}
+
+// broken returns what a panic of the root goroutine is about. One of rapid, which
+// unwinds by panicking, goes on.
+func broken(p any) (v *violation) {
+	if err, ok := p.(error); ok && errors.As(err, &v) {
+		return v
+	}
+	if strings.HasPrefix(fmt.Sprintf("%T", p), "rapid.") {
+		panic(p)
+	}
+	return &violation{noPanic, fmt.Sprintf("%v\n%s", p, debug.Stack())}
 }
 
 // leftOver returns the stacks of all goroutines in bubbles.

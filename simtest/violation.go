@@ -20,6 +20,7 @@ const (
 	frozenIdle    = "frozen: a frozen node claims nothing"
 	drainedEmpty  = "drained: a node that drains stops its handlers, and holds nothing in the end"
 	noLeak        = "no leak: no goroutine outlives its owner"
+	noPanic       = "no panic: neither the checks of a test nor what they call panics"
 	settles       = "settles: once faults stop, each task runs or is done"
 	balanced      = "balanced: once faults stop, the nodes share the tasks"
 	indexIsTrue   = "index: what a node knows is what the broker holds"
