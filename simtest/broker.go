@@ -34,6 +34,9 @@ type broker interface {
 	changes() iter.Seq[[]change]
 	// deliveries returns the news that can be delivered to nodes now.
 	deliveries() []delivery
+	// heard reports whether a node has heard of everything there is: of nodes, of
+	// commands or of tasks. It may err on the side of false.
+	heard(inc *incarnation, what string) bool
 	// streams returns all streams of news.
 	streams() []delivery
 	// due fires when there is something new to deliver or to expire.

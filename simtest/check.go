@@ -81,6 +81,11 @@ func (s *Sim) noteTaken(c change) {
 
 // checkTaken looks for commands that a node has taken and not got.
 func (s *Sim) checkTaken() {
+	for _, n := range s.nodes {
+		if !n.inc.left() && s.ledger.letters[n.name] > 0 {
+			s.violate(commandsOnce, "%s leaves %d commands for it unread", n.inc, s.ledger.letters[n.name])
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.ledger.taken {
@@ -192,6 +197,9 @@ func (s *Sim) check() {
 		s.checkRuns()
 	}
 	s.checkStateful()
+	if !s.flowing && !s.cfg.Coarse {
+		s.checkViews()
+	}
 	for _, inv := range s.invariants {
 		if err := inv.check(); err != nil {
 			s.violate(inv.name, "%v", err)
@@ -284,6 +292,59 @@ func (s *Sim) checkIndex() {
 				s.violate(indexIsTrue, "%s says that %s is claimable: %t, but it is %t", n.name, id, got, want)
 			}
 		}
+	}
+}
+
+// checkViews holds what nodes know against the broker, of those that have heard all
+// there is to hear.
+func (s *Sim) checkViews() {
+	for _, n := range s.nodes {
+		inc := n.inc
+		if inc == nil || inc.left() || inc.paused {
+			continue
+		}
+		if s.broker.heard(inc, "nodes") {
+			s.checkMembers(inc)
+		}
+		if s.broker.heard(inc, "tasks") {
+			s.checkOwners(inc)
+		}
+	}
+}
+
+func (s *Sim) checkMembers(inc *incarnation) {
+	known := inc.coord.Nodes()
+	for _, m := range known {
+		if _, ok := s.ledger.nodes[m.Name]; !ok {
+			s.violate(indexIsTrue, "%s knows the node %s, which has left", inc, m.Name)
+		}
+	}
+	if len(known) != len(s.ledger.nodes) {
+		s.violate(indexIsTrue, "%s knows %d nodes, the broker has %d", inc, len(known), len(s.ledger.nodes))
+	}
+}
+
+func (s *Sim) checkOwners(inc *incarnation) {
+	for _, n := range s.nodes {
+		count := 0
+		for _, r := range s.ledger.tasks {
+			if r.fence != 0 && r.owner == n.name {
+				count++
+			}
+		}
+		if got := inc.coord.NodeTaskCount(n.name); got != count {
+			s.violate(indexIsTrue, "%s counts %d tasks of %s, the broker has %d", inc, got, n.name, count)
+		}
+	}
+	wrong := ""
+	for id, r := range s.ledger.tasks {
+		// What it is claiming is claimable, and not for others.
+		if (r.submission == 0 || r.fence != 0) && (wrong == "" || id < wrong) && inc.coord.Claimable(id) {
+			wrong = id
+		}
+	}
+	if wrong != "" {
+		s.violate(indexIsTrue, "%s says that %s is claimable, and it is not", inc, wrong)
 	}
 }
 

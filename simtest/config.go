@@ -74,6 +74,9 @@ const (
 	LostReplies Fault = "lost replies"
 	// LateCalls are requests whose callers have given up when they take effect.
 	LateCalls Fault = "late calls"
+	// SlowCalls are requests, replies and watches that are overtaken by what
+	// comes after.
+	SlowCalls Fault = "slow calls"
 	// BrokenWatches are watches whose stream breaks, is closed or cancelled.
 	BrokenWatches Fault = "broken watches"
 	// Compactions drop the broker's history.

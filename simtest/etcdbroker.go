@@ -171,6 +171,33 @@ func (b *etcdBroker) news(wanted func(*simetcd.Watch, *incarnation) bool) []deli
 	return list
 }
 
+// heard looks at the one watch of a node that is open; what that has brought is
+// taken in unless the node is about to list everything instead.
+func (b *etcdBroker) heard(inc *incarnation, what string) bool {
+	open := false
+	for _, w := range b.server.Watches() {
+		if w.Node() == inc.node.name && area(w.Request().Key) == what {
+			if open || !w.News().None() {
+				return false
+			}
+			open = true
+		}
+	}
+	return open && !b.sim.lists(inc)
+}
+
+// lists reports whether a node waits for a list.
+func (s *Sim) lists(inc *incarnation) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.waiting {
+		if p.inc == inc && p.call != nil && p.call.Kind() == simetcd.KindGet {
+			return true
+		}
+	}
+	return false
+}
+
 // hearsay is news as a person would tell them.
 type hearsay simetcd.News
 

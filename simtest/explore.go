@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/metafora-go/metafora"
-	"github.com/metafora-go/metafora/simtest/simetcd"
 	"github.com/metafora-go/metafora/statemachine"
 )
 
@@ -31,10 +30,12 @@ func actions() []action {
 		{"time", 6, "", (*Sim).stepTime},
 		{"client", 7, "", (*Sim).stepClient},
 		{"handler", 4, "", (*Sim).stepHandler},
+		{"tick", 3, "", (*Sim).stepTick},
 		{"expiry", 2, "", (*Sim).stepExpiry},
 		{"failed call", 3, FailedCalls, (*Sim).stepFail},
 		{"lost reply", 4, LostReplies, (*Sim).stepLose},
-		{"late reply", 3, "", (*Sim).stepAnswerLater},
+		{"late reply", 3, SlowCalls, (*Sim).stepAnswerLater},
+		{"slow", 3, SlowCalls, (*Sim).stepSlow},
 		{"delayed call", 3, LateCalls, (*Sim).stepDelay},
 		{"late call", 3, LateCalls, (*Sim).stepArrive},
 		{"broken watch", 2, BrokenWatches, (*Sim).stepBreakWatch},
@@ -67,7 +68,7 @@ func deck(without []Fault) []action {
 // nodes crash and come back, time passes. All invariants are checked after each.
 func (s *Sim) Explore() {
 	if len(s.deck) == 0 {
-		s.deck = deck(s.cfg.Without)
+		s.deck = swarm(deck(s.cfg.Without), s.source.pick(swarms, "swarm"))
 	}
 	if !s.started {
 		s.Start()
@@ -137,6 +138,14 @@ func (s *Sim) stepStall() bool {
 	return true
 }
 
+// stepTick lets time pass until somebody asks for something, which can then be
+// answered before or after all else.
+func (s *Sim) stepTick() bool {
+	s.log("", nil, "time passes until something is asked")
+	s.idle(s.cfg.TTL/2, true)
+	return true
+}
+
 func (s *Sim) stepExpiry() bool {
 	id, ok := draw(s, s.broker.overdue(), "lease")
 	if ok {
@@ -171,15 +180,6 @@ func (s *Sim) stepLose() bool {
 	p, ok := draw(s, s.calls(false), "request")
 	if ok {
 		s.lose(p)
-	}
-	return ok
-}
-
-func (s *Sim) stepAnswerLater() bool {
-	calls := slices.DeleteFunc(s.calls(false), func(p *pending) bool { return p.answered() || p.call.Kind() == simetcd.KindWatch })
-	p, ok := draw(s, calls, "request")
-	if ok {
-		s.answerLater(p)
 	}
 	return ok
 }
@@ -298,18 +298,15 @@ func (s *Sim) stepShutdown() bool {
 	return ok
 }
 
-// stepStick has a handler that is about to leave stay until faults end.
+// stepStick has a handler stay until faults end, whoever asks it to leave.
 func (s *Sim) stepStick() bool {
-	var leaving []*pending
-	for _, p := range s.ready() {
-		if p.local && p.inc != nil && (p.op == opReturn || p.op == opAnswer) {
-			leaving = append(leaving, p)
-		}
-	}
-	p, ok := draw(s, leaving, "handler")
+	free := slices.DeleteFunc(s.running(), func(r *run) bool { return r.stuck || r.inc.dead })
+	r, ok := draw(s, free, "handler")
 	if ok {
-		s.log(p.node(), nil, "the handler of "+p.id+" is stuck")
-		p.stuck = true
+		s.log(r.inc.node.name, nil, "the handler of "+r.claim.TaskID+" is stuck")
+		s.mu.Lock()
+		r.stuck = true
+		s.mu.Unlock()
 	}
 	return ok
 }
@@ -318,8 +315,8 @@ func (s *Sim) stepStick() bool {
 func (s *Sim) unstick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := range s.waiting {
-		p.stuck = false
+	for _, r := range s.runs {
+		r.stuck = false
 	}
 }
 

@@ -17,8 +17,28 @@ func (s *Sim) Advance(d time.Duration) {
 // expires at the broker.
 func (s *Sim) Stall(d time.Duration) {
 	s.log("", nil, d.String()+" pass in which nothing is delivered")
+	s.idle(d, false)
+}
+
+// idle lets time pass while nothing arrives, until something is asked if that is
+// wanted.
+func (s *Sim) idle(d time.Duration, untilAsked bool) {
+	select {
+	case <-s.arrived:
+	default:
+	}
+	var asked <-chan struct{}
+	if untilAsked {
+		asked = s.arrived
+	}
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		time.Sleep(time.Until(s.nextLimit(end)))
+		timer := time.NewTimer(time.Until(s.nextLimit(end)))
+		select {
+		case <-asked:
+			end = time.Now()
+		case <-timer.C:
+		}
+		timer.Stop()
 		s.settle()
 	}
 }
@@ -76,12 +96,12 @@ func (s *Sim) flow(until func() bool) (held bool) {
 			}
 			continue
 		}
-		if ready := s.ready(); len(ready) > 0 {
-			s.let(ready[0])
+		if ready := s.ready(); slices.ContainsFunc(ready, (*pending).prompt) {
+			s.let(ready[slices.IndexFunc(ready, (*pending).prompt)])
 			continue
 		}
-		if ds := s.broker.deliveries(); len(ds) > 0 {
-			s.deliver(ds[0], 1)
+		if ds := s.broker.deliveries(); slices.ContainsFunc(ds, s.onTime) {
+			s.deliver(ds[slices.IndexFunc(ds, s.onTime)], 1)
 			continue
 		}
 		return false

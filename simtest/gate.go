@@ -36,8 +36,10 @@ type pending struct {
 	arrival bool
 	verdict chan error // holds one
 	seq     int        // in the order of arrival
-	// stuck is set for what does not get on before faults end.
-	stuck bool
+	// run is the handler that is about to leave.
+	run *run
+	// slow is set for what arrives only when a step has drawn it.
+	slow bool
 	// lateSince is the step in which the caller gave up.
 	lateSince int64
 }
@@ -167,7 +169,7 @@ func (s *Sim) ready() []*pending {
 	defer s.mu.Unlock()
 	list := s.readyBuf[:0]
 	for p := range s.waiting {
-		if p.possible() && !p.stuck && !slices.Contains(s.held, p) {
+		if p.possible() && (p.run == nil || !p.run.stuck) && !slices.Contains(s.held, p) {
 			list = append(list, p)
 		}
 	}

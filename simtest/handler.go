@@ -19,6 +19,7 @@ type run struct {
 	stopped  bool // it was asked to stop
 	returned bool
 	working  bool // its StatefulHandler is at work
+	stuck    bool // it does not leave before faults end
 }
 
 // live reports whether the handler could do something right now.
@@ -123,7 +124,7 @@ func (s *Sim) drawnHandler(ctx context.Context, t metafora.Task, stop <-chan str
 	case <-ctx.Done():
 	}
 	// It takes its time to leave.
-	_ = s.wait(context.Background(), nil, newLocal(r.inc, opReturn, t.ID()))
+	_ = s.wait(context.Background(), nil, &pending{inc: r.inc, op: opReturn, id: t.ID(), local: true, run: r})
 	return done
 }
 

@@ -11,6 +11,8 @@ type ledger struct {
 	// have in common.
 	submissions map[string]bool
 	taken       []takenCommand
+	// letters is how many commands for each node are at the broker.
+	letters map[string]int
 }
 
 // takenCommand is a command that a node has removed from the broker.
@@ -53,7 +55,7 @@ type record struct {
 func newLedger() *ledger {
 	return &ledger{
 		tasks: make(map[string]*record), nodes: make(map[string]int64),
-		submissions: make(map[string]bool),
+		submissions: make(map[string]bool), letters: make(map[string]int),
 	}
 }
 
@@ -108,7 +110,14 @@ func (l *ledger) enter(changes []change) {
 				l.nodes[c.id] = c.now.lease
 			}
 			continue
-		case atNodeCommand, elsewhere:
+		case atNodeCommand:
+			if c.now != nil {
+				l.letters[c.id]++
+			} else {
+				l.letters[c.id]--
+			}
+			continue
+		case elsewhere:
 			continue
 		}
 		r := l.task(c.id)

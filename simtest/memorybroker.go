@@ -259,6 +259,9 @@ func (b *memoryBroker) current(claim metafora.Claim) bool {
 	return err == nil && t.Fence == claim.Fence
 }
 
+// heard does not say of a node of package memory, whose view is the broker's own.
+func (b *memoryBroker) heard(*incarnation, string) bool { return false }
+
 func (b *memoryBroker) streams() []delivery { return nil }
 
 // due fires when a node has to have given a lease up, and when that ends.

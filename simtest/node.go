@@ -14,9 +14,10 @@ import (
 // node is a name in the cluster, and the process that has it at the moment.
 type node struct {
 	name string
-	inc  *incarnation   // nil before the first
-	past []*incarnation // those that have crashed or left
-	deaf bool           // it gets no news
+	inc  *incarnation    // nil before the first
+	past []*incarnation  // those that have crashed or left
+	deaf bool            // it gets no news
+	slow map[string]bool // it gets news of these late
 }
 
 // incarnation is one process of a node, from its start until it crashes or leaves.
@@ -129,6 +130,7 @@ func (s *Sim) start(n *node) {
 		seed: h.Sum64(),
 	}
 	n.inc = inc
+	clear(n.slow)
 	inc.coord = s.broker.join(inc)
 	p := &probe{coordinator: inc.coord, inc: inc}
 	options := append([]metafora.Option{

@@ -31,6 +31,7 @@ func (s *Sim) Settle() {
 		}
 	}
 	s.clearLate()
+	s.hurry()
 	s.unstick()
 	s.obey()
 	s.flow(nil) // a drain command may be on its way

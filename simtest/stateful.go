@@ -30,7 +30,8 @@ func (s *Sim) drawnStateful(ctx context.Context, _ metafora.Task, commands <-cha
 		case <-ctx.Done():
 			m = statemachine.Release()
 		}
-		if s.wait(context.Background(), nil, newLocal(r.inc, opAnswer, r.claim.TaskID)) != nil {
+		leave := &pending{inc: r.inc, op: opAnswer, id: r.claim.TaskID, local: true, run: r}
+		if s.wait(context.Background(), nil, leave) != nil {
 			return statemachine.Release()
 		}
 		select {
