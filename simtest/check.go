@@ -223,13 +223,18 @@ const roundsPerCheck = 16
 func (s *Sim) checkRuns() {
 	now := time.Now()
 	s.mu.Lock()
-	var bad []*run
+	var live, bad []*run
 	for _, r := range s.runs {
-		if r.liveLocked() && s.runProblem(r, now) != nil {
-			bad = append(bad, r)
+		if r.liveLocked() {
+			live = append(live, r)
 		}
 	}
 	s.mu.Unlock()
+	for _, r := range live {
+		if s.runProblem(r, now) != nil {
+			bad = append(bad, r)
+		}
+	}
 	if len(bad) > 0 {
 		slices.SortFunc(bad, compareRuns)
 		panic(s.runProblem(bad[0], now))
@@ -240,6 +245,9 @@ func (s *Sim) checkRuns() {
 func (s *Sim) runProblem(r *run, now time.Time) *violation {
 	if r.inc.consumer.Draining() && !r.stopped {
 		return &violation{drainedEmpty, fmt.Sprintf("%s drains, and has not asked the handler of %s to stop", r.inc, r.claim.TaskID)}
+	}
+	if until := r.inc.coord.LeaseDeadline(); now.After(until) {
+		return &violation{inTime, fmt.Sprintf("%s runs %s, and knows that its lease is over since %v", r.inc, r.claim.TaskID, until)}
 	}
 	rec, fence := s.ledger.task(r.claim.TaskID), int64(r.claim.Fence)
 	if rec.fence != fence {

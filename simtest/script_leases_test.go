@@ -127,3 +127,59 @@ func TestRegistrationArrivesLate(t *testing.T) {
 		s.Settle()
 	})
 }
+
+// A handler ignores the shutdown of its node, which leaves it behind: its claim is
+// left to the lease, and so does the next process of that name.
+func TestShutdownWhileAHandlerIsStuck(t *testing.T) {
+	simtest.Script(t, simtest.Config{Nodes: 1}, func(s *simtest.Sim) {
+		s.Start()
+		s.Submit("t1")
+		s.Until("a runs t1", runsOn(s, "t1", "a"))
+		_, fence := s.Owner("t1")
+		s.Shutdown("a")
+		s.Hold("a", simtest.OpReturn, "t1")
+		s.Until("a has left", func() bool { return !s.Up("a") })
+		s.Restart("a")
+		s.Flow()
+		if _, f := s.Owner("t1"); f != fence {
+			s.Fatalf("the claim %d has ended while its handler runs", fence)
+		}
+		s.Until("t1 runs again", func() bool { _, f := s.Owner("t1"); return f > fence })
+		s.Settle()
+	})
+}
+
+// A watch tells late of an earlier claim, when the present one is lost and its
+// handler is slow to leave: nobody may take that claim for one that nobody runs.
+func TestOldNewsOfATaskWhoseClaimIsLost(t *testing.T) {
+	simtest.Script(t, eager(1), func(s *simtest.Sim) {
+		s.Start()
+		s.Submit("t1")
+		s.Until("a runs t1", runsOn(s, "t1", "a"))
+		s.Deafen("a")
+		s.Return("t1", false)
+		s.Until("t1 is released", func() bool { node, _ := s.Owner("t1"); return node == "" })
+		s.Until("a runs t1 again", runsOn(s, "t1", "a"))
+		s.Stall(8500 * time.Millisecond)
+		old := s.Hold("a", simtest.OpReturn, "t1")
+		s.Hear("a")
+		s.Flow()
+		old.Pass()
+		s.Settle()
+	})
+}
+
+// The reply to a renewal is long on its way: the lease has run since it was sent.
+func TestRenewalIsAnsweredLate(t *testing.T) {
+	simtest.Script(t, eager(1), func(s *simtest.Sim) {
+		s.Start()
+		s.Submit("t1")
+		s.Until("a runs t1", runsOn(s, "t1", "a"))
+		renewal := s.Hold("a", simtest.OpRenew, "")
+		renewal.Answer()
+		s.Stall(2 * time.Second)
+		renewal.Pass()
+		s.Stall(10 * time.Second)
+		s.Settle()
+	})
+}

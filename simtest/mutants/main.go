@@ -11,6 +11,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -32,10 +33,11 @@ func main() {
 		shrink = flag.Duration("shrink", 10*time.Second, "how long to shrink at most")
 		seed   = flag.Uint64("seed", 1, "of the schedules; 0 for another one each time")
 		list   = flag.Bool("list", false, "list the mutants and what is wrong with them")
+		test   = flag.String("test", "", "which `test` is to find them, such as a script; default: a simulation")
 		show   = flag.Bool("v", false, "show the timeline of each kill")
 	)
 	flag.Parse()
-	if err := start(*run, *list, &lab{checks: *checks, wall: *wall, shrink: *shrink, seed: *seed, verbose: *show}); err != nil {
+	if err := start(*run, *list, &lab{checks: *checks, wall: *wall, shrink: *shrink, seed: *seed, test: *test, verbose: *show}); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
@@ -95,6 +97,7 @@ type lab struct {
 	checks       int
 	wall, shrink time.Duration
 	seed         uint64
+	test         string // in place of the mutant's own
 	verbose      bool
 	sound        int // so many schedules hold without a mutant
 }
@@ -163,6 +166,7 @@ func (l *lab) try(m mutant) (result, error) {
 }
 
 func (l *lab) simulate(m mutant, checks int) (result, error) {
+	m.test = cmp.Or(l.test, m.test)
 	overlay, err := l.mutate(m)
 	if err != nil {
 		return result{}, err
@@ -198,6 +202,7 @@ var (
 	failure = regexp.MustCompile(`\[rapid\] (?:failed|panic) after (\d+) tests: (.*)`)
 	passed  = regexp.MustCompile(`(?m)^ +\w+\.go:\d+: (\d+) schedules, `)
 	crashed = regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*|\s+testing\.go:\d+: .*)$`)
+	script  = regexp.MustCompile(`(?m)^\s+script_\w+_test\.go:\d+: ([^:]*): `)
 	step    = regexp.MustCompile(`(?m)^ *(?:\S+: )?(\d+) +\S+s +\|`)
 )
 
@@ -212,6 +217,9 @@ func judge(out string, err error) result {
 		n, _ := strconv.Atoi(f[1])
 		broken, _, _ := strings.Cut(f[2], ":")
 		return result{killed: true, broken: broken, tried: n + 1, steps: last}
+	}
+	if s := script.FindStringSubmatch(out); s != nil {
+		return result{true, s[1], 1, 0}
 	}
 	if c := crashed.FindString(out); c != "" {
 		return result{killed: true, broken: "it breaks down: " + strings.TrimSpace(c)}

@@ -26,9 +26,9 @@ var ofStates = []mutant{
 			`clientv3.Compare(clientv3.ModRevision(key), ">", min(rev, 0)-1),`),
 	},
 	{
-		name: "state-guessed", file: stateGo, test: statefulEtcd,
-		why:   "a write whose reply was lost counts as made, whatever is stored",
-		edits: one(`if uncertain && stored != nil && bytes.Equal(stored.Value, value) {`, `if uncertain && !bytes.Equal(nil, value) {`),
+		name: "state-revision-not-learned", file: stateGo, test: statefulEtcd,
+		why:   "a write whose reply was lost leaves the revision of the state unknown: the next one does not end",
+		edits: one("\t\tc.tasks.setStateRev(h, stored.GetModRevision())\n", ""),
 	},
 	{
 		name: "command-left-with-state", file: stateGo, test: statefulEtcd,
@@ -51,9 +51,9 @@ var ofStates = []mutant{
 		edits: one(`l == nil || ord.rev <= l.last {`, `l == nil {`),
 	},
 	{
-		name: "handled-not-noted", file: taskOrdersGo, test: statefulEtcd,
-		why:   "a node forgets which command of its own it has handled, and believes the watch",
-		edits: one(`o.pending[id] = order{rev: int64(cmd)}`, `delete(o.pending, id)`),
+		name: "newer-command-forgotten", file: taskOrdersGo, test: statefulEtcd,
+		why:   "the reply to a claim overrides a command that was sent since, and of which the watch has told",
+		edits: one(`if rev < o.pending[id].rev {`, `if rev < 0 {`),
 	},
 	{
 		name: "submission-finds-state", file: clientGo, test: statefulEtcd,
