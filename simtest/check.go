@@ -81,11 +81,6 @@ func (s *Sim) noteTaken(c change) {
 
 // checkTaken looks for commands that a node has taken and not got.
 func (s *Sim) checkTaken() {
-	for _, n := range s.nodes {
-		if !n.inc.left() && s.ledger.letters[n.name] > 0 {
-			s.violate(commandsOnce, "%s leaves %d commands for it unread", n.inc, s.ledger.letters[n.name])
-		}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.ledger.taken {

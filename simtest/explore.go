@@ -68,7 +68,7 @@ func deck(without []Fault) []action {
 // nodes crash and come back, time passes. All invariants are checked after each.
 func (s *Sim) Explore() {
 	if len(s.deck) == 0 {
-		s.deck = swarm(deck(s.cfg.Without), s.source.pick(swarms, "swarm"))
+		s.deck = swarm(deck(s.cfg.Without), s.drawSwarm())
 	}
 	if !s.started {
 		s.Start()

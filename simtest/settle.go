@@ -95,9 +95,14 @@ func (s *Sim) allJoined() bool {
 	return true
 }
 
-// unsettled names a task that has no live handler under its current claim, ""
-// if each has one.
+// unsettled names a task that has no live handler under its current claim, or a node
+// that has not got its commands, "" if there is none.
 func (s *Sim) unsettled() string {
+	for _, n := range s.nodes {
+		if !n.inc.left() && s.ledger.letters[n.name] > 0 {
+			return n.inc.String() + " has not got a command"
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
 		r := s.ledger.tasks[id]
 		switch {

@@ -2,11 +2,8 @@ package simtest
 
 import "slices"
 
-// swarms is how many mixtures of actions there are; 0 is the plain one, in which
-// each action is as likely as its weight says.
-const swarms = 1 << 16
-
-// swarm mixes a deck anew, as its number says. Each schedule draws one: it does
+// swarm mixes a deck anew, as a number says; 0 leaves it as it is, with each action
+// as likely as its weight says. Each schedule draws a number: it does
 // without some of the actions, and some are likelier. What an even mixture of
 // everything seldom finds is then found soon: what takes several of a kind, or
 // must not be cut short by something else (Groce et al., Swarm Testing, 2012).
@@ -25,16 +22,17 @@ func swarm(deck []action, number int) []action {
 	}
 	mixed := slices.Clone(deck)
 	for i, a := range deck {
-		switch {
-		case !a.idle(number):
-		case i == 0:
-			// Much likelier than all others, and has to stay plain.
-			mixed[i] = deck[1]
-		default:
+		if a.idle(number) {
 			mixed[i] = likely[scramble(number, i)%len(likely)]
 		}
 	}
 	return mixed
+}
+
+// drawSwarm draws the number of a mixture.
+func (s *Sim) drawSwarm() int {
+	const numbers = 64
+	return s.source.pick(numbers, "mixture")*numbers + s.source.pick(numbers, "mixture")
 }
 
 // idle reports whether a mixture does without an action.
@@ -49,7 +47,9 @@ func (a action) boost(number int) int {
 }
 
 // basic actions take part in each mixture.
-func (a action) basic() bool { return a.weight >= 5 || a.name == "restart" || a.name == "mend" }
+func (a action) basic() bool {
+	return a.name == "flow" || a.name == "restart" || a.name == "mend" || a.weight >= 6
+}
 
 // dice tells actions apart, whatever other actions there are.
 func (a action) dice() (n int) {

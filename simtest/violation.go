@@ -23,7 +23,7 @@ const (
 	noPanic       = "no panic: neither the checks of a test nor what they call panics"
 	settles       = "settles: once faults stop, each task runs or is done"
 	balanced      = "balanced: once faults stop, the nodes share the tasks"
-	indexIsTrue   = "index: what a node knows is what the broker holds"
+	indexIsTrue   = "index: what a node knows is what the broker holds, once it has heard all"
 	quiet         = "quiet: nodes that time does not pass for come to rest"
 	linearizable  = "linearizable: the claims can be put into one order"
 	honestAnswers = "honest: an acknowledged call has taken effect"
