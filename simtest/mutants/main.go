@@ -219,7 +219,7 @@ func judge(out string, err error) result {
 		return result{killed: true, broken: broken, tried: n + 1, steps: last}
 	}
 	if s := script.FindStringSubmatch(out); s != nil {
-		return result{true, s[1], 1, 0}
+		return result{killed: true, broken: s[1], tried: 1}
 	}
 	if c := crashed.FindString(out); c != "" {
 		return result{killed: true, broken: "it breaks down: " + strings.TrimSpace(c)}
