@@ -170,7 +170,7 @@ func (f *Fair) head(i int, task uint64) time.Duration {
 // above it.
 func (f *Fair) needy(i, total int) bool {
 	m := &f.members.list[i]
-	return m.active && farBelow(m.owned, f.members.share(i, total), f.threshold)
+	return m.active && m.owned < scarce(f.members.share(i, total), f.threshold)
 }
 
 // firstNeedy returns the needy member that goes first for a task, -1 if none is.

@@ -16,17 +16,20 @@ const refresh = time.Millisecond
 
 // member is what a balancer knows of a node that accepts tasks.
 type member struct {
-	node     metafora.Node
-	weight   float64
+	// What the order of nodes for a task depends on is close together: it is read for
+	// each member and each task.
 	seed     uint64 // hash of the name
-	owned    int    // tasks counted
-	expected int    // tasks counted or on their way
-	tally    tally
-	trust    trust
+	weight   float64
+	expected int // tasks counted or on their way
 	silent   bool
 	active   bool // counts among those that share the tasks
 	wanted   bool // goes first for what it lacks: active or on trial
 	lacked   bool // was needy in the latest round of balancing
+	owned    int  // tasks counted
+
+	node  metafora.Node
+	tally tally
+	trust trust
 }
 
 // members is a balancer's view of the cluster: the nodes that accept tasks,
@@ -186,7 +189,7 @@ func (ms *members) total(isNew bool) int {
 
 // share returns the part of total tasks that is a member's.
 func (ms *members) share(i, total int) float64 {
-	if ms.weight == 0 { // all are on probation
+	if ms.weight == 0 { // there are none, or all are on probation
 		return float64(total)
 	}
 	return float64(total) * ms.list[i].weight / ms.weight
@@ -204,12 +207,10 @@ func (ms *members) above(i, total int) float64 {
 // share rounded down, but not its only task.
 func keep(share float64) int { return max(1, floor(share)) }
 
-// farBelow tells whether a load is less than a share by some factor. Small shares round
-// so coarsely that a node left with what it keeps could be far below its share, and
-// take back what it gave: that is not far.
-func farBelow(load int, share, factor float64) bool {
-	return float64(load) < share/factor-epsilon && load < keep(share)
-}
+// scarce returns below how many tasks a load is less than a share by some factor. Small
+// shares round so coarsely that a node left with what it keeps could be far below its
+// share, and take back what it gave: that is not far.
+func scarce(share, factor float64) int { return min(ceil(share/factor), keep(share)) }
 
 // tried notes that this round, if any, has released tasks for those on trial.
 func (ms *members) tried() {

@@ -14,58 +14,69 @@ const (
 	free               // neither
 	full               // at its share times the load factor, or above
 	silent             // lets tasks pass
-	absent             // not known to accept tasks
 )
 
-// rank is a member's place in the order of a task: smaller goes first.
-type rank struct {
-	tier tier
-	key  float64
+const tierBits = 3
+
+// rank is a member's place in the order of a task: smaller goes first. Its tier is
+// in the upper bits, what its hash says in the others.
+type rank uint64
+
+const noRank = rank(math.MaxUint64) // after all others
+
+func newRank(t tier, key uint64) rank { return rank(t)<<(64-tierBits) | rank(key>>tierBits) }
+
+// home returns the rank that a member would have if its hash alone counted.
+func (k rank) home() rank { return k << tierBits >> tierBits }
+
+// limits are the loads at which a member with some share changes its tier.
+type limits struct {
+	full  int // from here on
+	needy int // below this
 }
 
-func (k rank) before(other rank) bool {
-	if k.tier != other.tier {
-		return k.tier < other.tier
-	}
-	return k.key < other.key
-}
-
-// rank computes the rank of member i for a task, given how many tasks it has and
-// how many there are.
-func (r *Rendezvous) rank(i int, task uint64, load, total int) rank {
-	m := &r.members.list[i]
-	k := rank{tier: free, key: r.members.key(m, task)}
-	switch share := r.members.share(i, total); {
-	case m.silent:
-		k.tier = silent
-	case float64(load) >= r.bound(share)-epsilon:
-		k.tier = full
-	case m.wanted && r.needy(load, share):
-		k.tier = needy
-	}
-	return k
+// limits returns the limits of member i among total tasks. They are the same for all
+// members where all weights are equal.
+func (r *Rendezvous) limits(i, total int) limits {
+	share := r.members.share(i, total)
+	return limits{full: ceil(r.bound(share)), needy: r.needyBelow(share)}
 }
 
 // bound returns from how many tasks on a member with some share is full.
 func (r *Rendezvous) bound(share float64) float64 { return share * r.factor }
 
-// needy tells whether a member with some share is far below it. The way down is
-// longer than that up: few nodes are needy unless they have just joined, so that
-// nearly all tasks go where their hash says.
-func (r *Rendezvous) needy(load int, share float64) bool {
-	return farBelow(load, share, r.factor*r.factor)
+// needyBelow returns below how many tasks a member with some share is far below it.
+// The way down is longer than that up: few nodes are needy unless they have just
+// joined, so that nearly all tasks go where their hash says.
+func (r *Rendezvous) needyBelow(share float64) int { return scarce(share, r.factor*r.factor) }
+
+// rank returns the rank that a member with some load has for a task, where all weights
+// are equal.
+func (m *member) rank(task uint64, load int, l limits) rank {
+	return newRank(m.tier(load, l), ^mix(task^m.seed))
 }
 
-// key returns a number that orders the members for a task. The smallest one is
-// a member's with a chance in proportion to its weight: -ln(u)/w, with u uniform
-// in (0, 1), is exponentially distributed with rate w. Where all weights are
-// equal the logarithm would not change the order.
-func (ms *members) key(m *member, task uint64) float64 {
-	u := unit(mix(task ^ m.seed))
-	if ms.uniform {
-		return -u
+// weightedRank is rank where weights differ. The smallest key is a member's with a chance
+// in proportion to its weight: -ln(u)/w, with u uniform in (0, 1), is exponentially
+// distributed with rate w. If all weights were equal the logarithm would not change the
+// order.
+func (m *member) weightedRank(task uint64, load int, l limits) rank {
+	key := -math.Log(unit(mix(task^m.seed))) / m.weight
+	// The bits of positive numbers have the order of the numbers.
+	return newRank(m.tier(load, l), math.Float64bits(key)<<1)
+}
+
+// tier returns the tier of a member that has some load.
+func (m *member) tier(load int, l limits) tier {
+	switch {
+	case m.silent:
+		return silent
+	case load >= l.full:
+		return full
+	case m.wanted && load < l.needy:
+		return needy
 	}
-	return -math.Log(u) / m.weight
+	return free
 }
 
 // mix makes each bit of the result depend on all bits of x. It is the finaliser
@@ -83,32 +94,47 @@ func unit(x uint64) float64 { return (float64(x>>12) + 0.5) / (1 << 52) }
 
 // place is where this node stands in the order of a task.
 type place struct {
-	rank  rank
 	ahead int // how many nodes go before this one
 	first int // who goes first, -1 for nobody
 }
 
 // place computes the place of this node for a task, of some hash, as seen now.
+// Every node does so for every task of the cluster.
 func (r *Rendezvous) place(t metafora.Task, task uint64, total int) place {
 	ms := &r.members
-	p := place{rank: rank{tier: absent}, first: -1}
+	own, l := noRank, r.limits(0, total)
 	if ms.self >= 0 {
-		p.rank = r.rank(ms.self, task, ms.list[ms.self].expected, total)
+		own = r.rank(ms.self, task, ms.list[ms.self].expected, total)
 	}
-	var best rank
+	p, best := place{first: -1}, noRank
 	for i := range ms.list {
-		if !r.mayRun(t, i) {
+		if r.eligible != nil && !r.mayRun(t, i) {
 			continue
 		}
-		k := r.rank(i, task, ms.list[i].expected, total)
-		if p.first < 0 || k.before(best) {
+		var k rank
+		if m := &ms.list[i]; ms.uniform {
+			k = m.rank(task, m.expected, l)
+		} else {
+			k = m.weightedRank(task, m.expected, r.limits(i, total))
+		}
+		if k < best {
 			best, p.first = k, i
 		}
-		if i != ms.self && k.before(p.rank) {
+		if k < own {
 			p.ahead++
 		}
 	}
 	return p
+}
+
+// rank returns the rank of member i for a task, given how many tasks it has and how many
+// there are.
+func (r *Rendezvous) rank(i int, task uint64, load, total int) rank {
+	m, l := &r.members.list[i], r.limits(i, total)
+	if r.members.uniform {
+		return m.rank(task, load, l)
+	}
+	return m.weightedRank(task, load, l)
 }
 
 func (r *Rendezvous) mayRun(t metafora.Task, i int) bool {

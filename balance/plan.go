@@ -97,7 +97,7 @@ func (r row) portion(density, phase float64) int {
 func (r *Rendezvous) lack(i, total int) int {
 	ms := &r.members
 	m, share := &ms.list[i], ms.share(i, total)
-	if i == ms.self || !r.needy(m.owned, share) {
+	if i == ms.self || m.owned >= r.needyBelow(share) {
 		return 0
 	}
 	goal := floor(share)

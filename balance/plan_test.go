@@ -37,7 +37,7 @@ func TestGivingMakesNobodyNeedy(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		share := rapid.Float64Range(0, 1000).Draw(t, "share")
 		factor := rapid.Float64Range(1, 4).Draw(t, "factor")
-		if n := keep(share); farBelow(n, share, factor) {
+		if n := keep(share); n < scarce(share, factor) {
 			t.Errorf("with %d of %v a node is needy", n, share)
 		}
 	})

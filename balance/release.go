@@ -72,7 +72,7 @@ func (r *Rendezvous) taker(p *plan, t metafora.Task, last kind) int {
 	ms := &r.members
 	task := xxhash.Sum64String(t.ID())
 	first, home := -1, -1
-	var best, closest rank
+	best, closest := noRank, noRank
 	for i := range ms.list {
 		if !r.mayRun(t, i) {
 			continue
@@ -82,15 +82,14 @@ func (r *Rendezvous) taker(p *plan, t metafora.Task, last kind) int {
 			load-- // it is without this one then
 		}
 		k := r.rank(i, task, load, p.total)
-		if first < 0 || k.before(best) {
+		if k < best {
 			best, first = k, i
 		}
-		k.tier = free
-		if home < 0 || k.before(closest) {
-			closest, home = k, i
+		if h := k.home(); h < closest {
+			closest, home = h, i
 		}
 	}
-	if first < 0 || first == ms.self || best.tier > free {
+	if first < 0 || first == ms.self || best >= newRank(full, 0) {
 		return -1
 	}
 	is := strays
