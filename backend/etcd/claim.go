@@ -108,7 +108,7 @@ func (x *index) endClaim(id string, submission int64, s *session, out outcome, p
 	if e != nil {
 		e.claiming = false
 	}
-	defer func() { x.settle(id, &fx) }()
+	defer func() { x.settle(x.known(id), &fx) }()
 	if out.err != nil {
 		return nil, fx, out.err
 	}
@@ -122,7 +122,7 @@ func (x *index) endClaim(id string, submission int64, s *session, out outcome, p
 		// An earlier attempt, whose reply was lost, did it.
 		fence = owner.CreateRevision
 	default:
-		x.put(string(owner.Key), owner)
+		x.put(x.entry(id), true, owner)
 		return nil, fx, metafora.ErrClaimed
 	}
 	h.claim = metafora.Claim{TaskID: id, Node: x.name, Fence: uint64(fence)}
@@ -130,7 +130,7 @@ func (x *index) endClaim(id string, submission int64, s *session, out outcome, p
 		// Nobody wants it, or the lease was given up meanwhile; the broker may
 		// not know yet. settle finds an orphan.
 		if e != nil && e.ownerRev < fence {
-			x.setOwner(e, x.name, s.id, fence, fence)
+			x.setOwner(e, x.owners.named(x.name), s.id, fence, fence)
 		}
 		return nil, fx, metafora.ErrLeaseLost
 	}
@@ -138,7 +138,7 @@ func (x *index) endClaim(id string, submission int64, s *session, out outcome, p
 		return nil, fx, fmt.Errorf("%w: deleted or lost as soon as it was claimed", metafora.ErrNoTask)
 	}
 	prefetched(h, out)
-	x.setOwner(e, x.name, s.id, fence, fence)
+	x.setOwner(e, x.owners.named(x.name), s.id, fence, fence)
 	x.claims[id] = h
 	return h, fx, nil
 }
@@ -158,7 +158,7 @@ func (x *index) reconsider(id string) {
 	if e := x.tasks[id]; e != nil && e.claimable() {
 		var none effects
 		e.announced = false
-		x.settle(id, &none)
+		x.settle(e, &none)
 	}
 }
 
@@ -248,7 +248,7 @@ func (x *index) finishEnd(h *holding, done bool, out outcome) (fx effects, err e
 	defer x.mu.Unlock()
 	id := h.claim.TaskID
 	h.ending--
-	defer func() { x.settle(id, &fx) }()
+	defer func() { x.settle(x.known(id), &fx) }()
 	switch {
 	case out.err != nil:
 		return fx, out.err
@@ -263,7 +263,7 @@ func (x *index) finishEnd(h *holding, done bool, out outcome) (fx effects, err e
 	delete(x.strays, h.id())
 	if e := x.tasks[id]; e != nil && out.held {
 		if out.rev > e.ownerRev {
-			x.setOwner(e, "", 0, 0, out.rev)
+			x.setOwner(e, nil, 0, 0, out.rev)
 		}
 		if done && out.rev > e.taskRev {
 			x.dropTask(e, out.rev)

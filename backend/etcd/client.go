@@ -301,8 +301,8 @@ func decodeTasks(keys keyspace, kvs []*keyValue) []metafora.TaskInfo {
 			owners[id] = kv
 		default:
 			info := metafora.TaskInfo{ID: id}
-			if rec, err := decodeTask(kv.Value); err == nil {
-				info.Props = rec.Props
+			if props, err := decodeTask(kv.Value); err == nil {
+				info.Props = props
 			} else {
 				// Shown as it is stored, for somebody to mend.
 				info.Props, _ = json.Marshal(string(kv.Value))

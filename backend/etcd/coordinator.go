@@ -161,8 +161,8 @@ func (c *Coordinator) Watch(ctx context.Context, tasks chan<- metafora.Task) err
 		if err := c.usable(ctx); err != nil {
 			return err
 		}
-		id, props, submission, ok := c.tasks.nextWaiting()
-		if !ok {
+		e, props, submission := c.tasks.nextWaiting()
+		if e == nil {
 			select {
 			case <-c.tasks.wake:
 			case <-ctx.Done():
@@ -170,17 +170,17 @@ func (c *Coordinator) Watch(ctx context.Context, tasks chan<- metafora.Task) err
 			}
 			continue
 		}
-		t, err := c.decode(id, props)
+		t, err := c.decode(e.id, props)
 		if err != nil {
-			c.log.Error("skipping task", "task", id, "error", err)
+			c.log.Error("skipping task", "task", e.id, "error", err)
 		}
-		if !c.tasks.setAnnounced(id, submission, t) || err != nil {
+		if !c.tasks.setAnnounced(e, submission, t) || err != nil {
 			continue
 		}
 		select {
 		case tasks <- t:
 		case <-ctx.Done():
-			c.tasks.unannounce(id)
+			c.tasks.unannounce(e)
 		case <-c.ctx.Done():
 		}
 	}
@@ -202,7 +202,7 @@ func (c *Coordinator) Nodes() []metafora.Node { return c.members.nodes() }
 func (c *Coordinator) NodeTaskCount(node string) int {
 	c.tasks.mu.Lock()
 	defer c.tasks.mu.Unlock()
-	return c.tasks.counts[node]
+	return c.tasks.owners.tasks(node)
 }
 
 // usable returns an error when the Coordinator was closed or ctx has ended.

@@ -44,6 +44,9 @@ func FuzzKeys(f *testing.F) {
 				t.Errorf("command's key of %q: %q, %v, %v", s, name, command, ok)
 			}
 		}
+		if plain([]byte(s)) && keys.task(s) != keys.tasks+s {
+			t.Errorf("%q is not plain: its key is %q", s, keys.task(s))
+		}
 		// s as a key that somebody wrote.
 		if id, owner, ok := keys.parseTask(keys.tasks + s); ok {
 			key := keys.task(id)
@@ -53,6 +56,16 @@ func FuzzKeys(f *testing.F) {
 			if key != keys.tasks+s {
 				t.Errorf("key %q is taken for %q", keys.tasks+s, key)
 			}
+		}
+		// The index finds the task that s is of, and no other.
+		x := newIndex("a", keys, hclog.NewNullLogger())
+		x.entry(s)
+		id, owner, ok := keys.parseTask(keys.tasks + s)
+		switch e, isOwner := x.find([]byte(keys.tasks+s), true); {
+		case (e != nil) != ok:
+			t.Errorf("%q is a key: %v, and its entry is %v", keys.tasks+s, ok, e)
+		case ok && (e.id != id || isOwner != owner):
+			t.Errorf("%q is found as %q, %v, not %q, %v", keys.tasks+s, e.id, isOwner, id, owner)
 		}
 		if name, command, ok := keys.parseNode(keys.nodes + s); ok {
 			if !strings.HasPrefix(keys.nodes+s, keys.node(name)) || command != strings.HasPrefix(keys.nodes+s, keys.nodeCommands(name)) {
@@ -84,7 +97,9 @@ func FuzzNamespaces(f *testing.F) {
 }
 
 var awkwardValues = []string{
-	`{"props":{"a":1},"submission":"x"}`, `{"props":null}`, `{"props":[]}`, `{"node":"a"}`, `{"node":7}`, `{"accepting":false,"weight":2}`,
+	`{"props":{"a":1},"submission":"x"}`, `{"props": [1] ,"submission":"x"}`, `{"props":1,"props":2,"submission":"x"}`,
+	`{"props":{"a":1,"submission":"x"}}`, `{"props":"\xff","submission":"x"}`, `{"props":{},"submission":"a\"}`, `{"props":,"submission":""}`,
+	`{"props":null}`, `{"props":[]}`, `{"node":"a"}`, `{"node":7}`, `{"accepting":false,"weight":2}`,
 	`{"weight":-1}`, `{"weight":1e999}`, `{"labels":{"a":"b"}}`, `{"labels":[]}`, `{"message":{"message":"pause"},"nonce":"n"}`,
 	`{"message":{"message":"sleep"}}`, `{"message":{}}`, `{"command":"freeze"}`, `{`, ``, `null`, `"x"`, `[]`, "\x00", "\xff",
 }
@@ -95,15 +110,19 @@ func FuzzRecords(f *testing.F) {
 		f.Add([]byte(v))
 	}
 	f.Fuzz(func(t *testing.T, value []byte) {
-		if rec, err := decodeTask(value); err == nil {
-			again, err := decodeTask([]byte(encode(rec)))
-			var compact, compactAgain bytes.Buffer
-			if json.Compact(&compact, rec.Props) != nil || json.Compact(&compactAgain, again.Props) != nil {
+		if props, err := decodeTask(value); err == nil {
+			again, err := decodeTask([]byte(encode(taskRecord{Props: props, Submission: "x-1"})))
+			want, invalid := json.Marshal(json.RawMessage(props))
+			if invalid != nil {
 				t.Fatalf("props of %q are no JSON", value)
 			}
-			if err != nil || again.Submission != rec.Submission {
-				t.Errorf("%q became %+v, %v", value, again, err)
+			if err != nil || !bytes.Equal(again, want) {
+				t.Errorf("%q became %q, %v", props, again, err)
 			}
+		}
+		var rec taskRecord
+		if props, ok := splitTask(value); ok && (json.Unmarshal(value, &rec) != nil || !bytes.Equal(props, rec.Props)) {
+			t.Errorf("%q has the props %q, not %q", value, rec.Props, props)
 		}
 		if node := decodeOwner(value); decodeOwner([]byte(encode(ownerRecord{Node: node}))) != node {
 			t.Errorf("owner %q of %q does not survive", node, value)
@@ -151,11 +170,11 @@ func FuzzWatchEvents(f *testing.F) {
 		x.reset(nil, 6, true)
 		m.listed(nil, 6)
 		o.listed(nil, 6)
-		if len(x.tasks) > 0 || len(x.counts) > 0 || len(m.nodes()) > 0 {
-			t.Errorf("left of what is gone: tasks %v, counts %v, nodes %v", x.tasks, x.counts, m.nodes())
+		if len(x.tasks) > 0 || x.owners.owned() != 0 || len(m.nodes()) > 0 {
+			t.Errorf("left of what is gone: tasks %v, owned %d, nodes %v", x.tasks, x.owners.owned(), m.nodes())
 		}
 		for {
-			if _, _, _, ok := x.nextWaiting(); !ok {
+			if e, _, _ := x.nextWaiting(); e == nil {
 				break
 			}
 		}

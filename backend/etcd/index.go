@@ -1,10 +1,10 @@
 package etcd
 
 import (
+	"bytes"
 	"cmp"
-	"fmt"
-	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -32,9 +32,8 @@ type index struct {
 	tasks   map[string]*entry
 	claims  map[string]*holding // by task, what this node owns
 	strays  map[claimID]*holding
-	counts  map[string]int            // tasks by owner
-	owners  map[string]string         // the owners that values of their keys name
-	waiting []string                  // to be announced, in order
+	owners  owners
+	waiting []*entry                  // to be announced, in order
 	leases  map[clientv3.LeaseID]bool // granted to this node since it started
 	seen    int64                     // up to which the watch has told everything
 	// unseen is what a list has told and the watch has yet to tell: keys, and
@@ -44,13 +43,14 @@ type index struct {
 }
 
 // entry is a task: submission and props as of revision taskRev, owner as of
-// ownerRev.
+// ownerRev. Each node has one for each task of the cluster, so they are small.
 type entry struct {
+	id         string
 	submission int64 // the create revision of the task's key, 0 without one
 	taskRev    int64
 	props      []byte // nil when what is stored is malformed
-	owner      string
-	fence      int64 // the create revision of the owner's key, 0 without one
+	owner      *owner // when there is a fence
+	fence      int64  // the create revision of the owner's key, 0 without one
 	lease      clientv3.LeaseID
 	ownerRev   int64
 
@@ -58,6 +58,8 @@ type entry struct {
 	announced bool          // since it became claimable
 	queued    bool          // in waiting
 	claiming  bool          // a claim of ours is under way
+	// The list that is being taken in has its keys.
+	taskListed, ownerListed bool
 }
 
 func (e *entry) claimable() bool { return e.submission != 0 && e.fence == 0 && e.props != nil }
@@ -95,8 +97,7 @@ func newIndex(name string, keys keyspace, log hclog.Logger) *index {
 		tasks:  make(map[string]*entry),
 		claims: make(map[string]*holding),
 		strays: make(map[claimID]*holding),
-		counts: make(map[string]int),
-		owners: make(map[string]string),
+		owners: newOwners(),
 		leases: make(map[clientv3.LeaseID]bool),
 		unseen: make(map[string]int64),
 	}
@@ -119,51 +120,54 @@ func (x *index) reset(kvs []*keyValue, rev int64, resumed bool) (fx effects) {
 		repaired = len(x.unseen) // since the last list, which was long ago
 	}
 	clear(x.unseen)
-	listed := make(map[string]struct{}, len(kvs))
-	var touched []string
+	touched := make([]*entry, 0, len(kvs)/2)
 	for _, kv := range kvs {
-		key := string(kv.Key)
-		listed[key] = struct{}{}
-		id, changed := x.put(key, kv)
-		if !changed {
+		e, owner := x.find(kv.Key, true)
+		if e == nil {
 			continue
 		}
-		touched = append(touched, id)
+		if owner {
+			e.ownerListed = true
+		} else {
+			e.taskListed = true
+		}
+		if !x.put(e, owner, kv) {
+			continue
+		}
+		touched = append(touched, e)
 		switch {
 		case kv.ModRevision <= x.seen:
 			repaired++
 		case !resumed:
-			x.unseen[key] = kv.ModRevision
+			x.unseen[string(kv.Key)] = kv.ModRevision
 		}
 	}
-	missing := func(key string, known, since int64) bool {
-		_, ok := listed[key]
-		if ok || known == 0 || since > rev {
-			return false
-		}
-		if !resumed {
-			x.unseen[key] = rev
-		}
-		return true
-	}
+	missing := func(listed bool, known, since int64) bool { return !listed && known != 0 && since <= rev }
 	if resumed {
 		x.seen = max(x.seen, rev)
 	}
-	for id, e := range x.tasks {
-		taskGone := missing(x.keys.task(id), e.submission, e.taskRev)
-		ownerGone := missing(x.keys.owner(id), e.fence, e.ownerRev)
+	for _, e := range x.tasks {
+		taskGone := missing(e.taskListed, e.submission, e.taskRev)
+		ownerGone := missing(e.ownerListed, e.fence, e.ownerRev)
+		e.taskListed, e.ownerListed = false, false
 		if taskGone {
 			x.dropTask(e, rev)
 		}
 		if ownerGone {
-			x.setOwner(e, "", 0, 0, rev)
+			x.setOwner(e, nil, 0, 0, rev)
+		}
+		if taskGone && !resumed {
+			x.unseen[x.keys.task(e.id)] = rev
+		}
+		if ownerGone && !resumed {
+			x.unseen[x.keys.owner(e.id)] = rev
 		}
 		if taskGone || ownerGone || e.gone() {
-			touched = append(touched, id)
+			touched = append(touched, e)
 		}
 	}
-	for _, id := range x.bySubmission(touched) {
-		x.settle(id, &fx)
+	for _, e := range bySubmission(touched) {
+		x.settle(e, &fx)
 	}
 	x.repaired(repaired)
 	return fx
@@ -181,23 +185,23 @@ func (x *index) repaired(n int) {
 func (x *index) events(events []*clientv3.Event) (fx effects) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	touched := make([]string, 0, len(events))
+	touched := make([]*entry, 0, len(events))
 	for _, ev := range events {
-		key := string(ev.Kv.Key)
-		if ev.Kv.ModRevision <= x.unseen[key] {
-			delete(x.unseen, key)
-		}
-		var id string
-		var ok bool
-		if ev.Type == clientv3.EventTypeDelete {
-			id, ok = x.del(key, ev.Kv.ModRevision)
-		} else {
-			id, ok = x.put(key, ev.Kv)
-		}
-		if ok {
-			touched = append(touched, id)
+		if len(x.unseen) > 0 && ev.Kv.ModRevision <= x.unseen[string(ev.Kv.Key)] {
+			delete(x.unseen, string(ev.Kv.Key))
 		}
 		x.seen = max(x.seen, ev.Kv.ModRevision)
+		deleted := ev.Type == clientv3.EventTypeDelete
+		e, owner := x.find(ev.Kv.Key, !deleted)
+		switch {
+		case e == nil:
+			continue
+		case deleted:
+			x.del(e, owner, ev.Kv.ModRevision)
+		case !x.put(e, owner, ev.Kv):
+			continue
+		}
+		touched = append(touched, e)
 	}
 	missed := 0
 	for _, key := range sortedKeys(x.unseen) {
@@ -206,78 +210,83 @@ func (x *index) events(events []*clientv3.Event) (fx effects) {
 		}
 		delete(x.unseen, key)
 		missed++
-		if id, _, ok := x.keys.parseTask(key); ok {
-			touched = append(touched, id)
+		if e, _ := x.find([]byte(key), false); e != nil {
+			touched = append(touched, e)
 		}
 	}
 	x.repaired(missed)
 	// Only now: a transaction or the end of a lease changes several keys of
 	// one task at once.
-	for _, id := range touched {
-		x.settle(id, &fx)
+	for _, e := range touched {
+		x.settle(e, &fx)
 	}
 	return fx
 }
 
-// put takes in a key as of its mod revision. It reports whether that was news.
-func (x *index) put(key string, kv *keyValue) (id string, changed bool) {
-	id, owner, ok := x.keys.parseTask(key)
-	if !ok {
-		return "", false
+// find returns the task that a key is of, and whether it is the owner's key; nil where
+// the key is not ours or, unless it is to be created, there is no such task.
+func (x *index) find(key []byte, create bool) (e *entry, owner bool) {
+	rest, owner := bytes.CutSuffix(key[len(x.keys.tasks):], []byte(ownerSuffix))
+	if plain(rest) {
+		if e := x.tasks[string(rest)]; e != nil {
+			return e, owner
+		}
 	}
+	id, ok := unescapeID(string(rest))
+	switch {
+	case !ok:
+		return nil, false
+	case create:
+		return x.entry(id), owner
+	}
+	return x.tasks[id], owner
+}
+
+// entry returns the entry of a task, a new one if need be.
+func (x *index) entry(id string) *entry {
 	e := x.tasks[id]
 	if e == nil {
-		e = &entry{}
+		e = &entry{id: id}
 		x.tasks[id] = e
 	}
+	return e
+}
+
+// known returns what is known of a task, which may be nothing.
+func (x *index) known(id string) *entry {
+	if e := x.tasks[id]; e != nil {
+		return e
+	}
+	return &entry{id: id}
+}
+
+// put takes in a key as of its mod revision. It reports whether that was news.
+func (x *index) put(e *entry, owner bool, kv *keyValue) (changed bool) {
 	if owner {
 		if kv.ModRevision <= e.ownerRev {
-			return id, false
+			return false
 		}
-		x.setOwner(e, x.ownerOf(kv), clientv3.LeaseID(kv.Lease), kv.CreateRevision, kv.ModRevision)
-		return id, true
+		x.setOwner(e, x.owners.of(kv), clientv3.LeaseID(kv.Lease), kv.CreateRevision, kv.ModRevision)
+		return true
 	}
 	if kv.ModRevision <= e.taskRev {
-		return id, false
+		return false
 	}
-	rec, err := decodeTask(kv.Value)
+	props, err := decodeTask(kv.Value)
 	if err != nil {
-		x.log.Error("skipping task", "task", id, "error", err)
+		x.log.Error("skipping task", "task", e.id, "error", err)
 	}
-	e.submission, e.taskRev, e.props = kv.CreateRevision, kv.ModRevision, rec.Props
+	e.submission, e.taskRev, e.props = kv.CreateRevision, kv.ModRevision, props
 	e.task, e.announced = nil, false
-	return id, true
+	return true
 }
 
-// maxOwners bounds how many values are remembered: each node writes one.
-const maxOwners = 10_000
-
-// ownerOf decodes an owner's key. There are as many values as there are nodes,
-// not as many as tasks.
-func (x *index) ownerOf(kv *keyValue) string {
-	if owner, ok := x.owners[string(kv.Value)]; ok {
-		return owner
-	}
-	if len(x.owners) == maxOwners {
-		clear(x.owners)
-	}
-	owner := decodeOwner(kv.Value)
-	x.owners[string(kv.Value)] = owner
-	return owner
-}
-
-func (x *index) del(key string, rev int64) (id string, ok bool) {
-	id, owner, ok := x.keys.parseTask(key)
-	e := x.tasks[id]
-	if !ok || e == nil {
-		return "", false
-	}
+func (x *index) del(e *entry, owner bool, rev int64) {
 	if owner && rev >= e.ownerRev {
-		x.setOwner(e, "", 0, 0, rev)
+		x.setOwner(e, nil, 0, 0, rev)
 	} else if !owner && rev >= e.taskRev {
 		x.dropTask(e, rev)
 	}
-	return id, true
 }
 
 func (x *index) dropTask(e *entry, rev int64) {
@@ -285,14 +294,12 @@ func (x *index) dropTask(e *entry, rev int64) {
 	e.task, e.announced = nil, false
 }
 
-func (x *index) setOwner(e *entry, owner string, lease clientv3.LeaseID, fence, rev int64) {
+func (x *index) setOwner(e *entry, owner *owner, lease clientv3.LeaseID, fence, rev int64) {
 	if e.fence != 0 {
-		if x.counts[e.owner]--; x.counts[e.owner] == 0 {
-			delete(x.counts, e.owner)
-		}
+		e.owner.tasks--
 	}
 	if fence != 0 {
-		x.counts[owner]++
+		owner.tasks++
 	}
 	if fence != e.fence {
 		e.task, e.announced = nil, false
@@ -302,14 +309,11 @@ func (x *index) setOwner(e *entry, owner string, lease clientv3.LeaseID, fence, 
 
 // settle draws the conclusions from a change of a task. An entry of nothing stays
 // until the watch has caught up with it: it keeps older events out.
-func (x *index) settle(id string, fx *effects) {
-	e := x.tasks[id]
-	if h := x.claims[id]; h != nil && h.ending == 0 && (e == nil || e.submission != h.submission || e.fence != int64(h.claim.Fence)) {
+func (x *index) settle(e *entry, fx *effects) {
+	id := e.id
+	if h := x.claims[id]; h != nil && h.ending == 0 && (e.submission != h.submission || e.fence != int64(h.claim.Fence)) {
 		x.stray(h)
 		fx.lost = append(fx.lost, h.claim)
-	}
-	if e == nil {
-		return
 	}
 	// Not those of an earlier Coordinator of this name: what it has left to its
 	// lease may still be running.
@@ -324,7 +328,7 @@ func (x *index) settle(id string, fx *effects) {
 	switch {
 	case e.claimable() && !e.announced && !e.queued && !e.claiming:
 		e.queued = true
-		x.waiting = append(x.waiting, id)
+		x.waiting = append(x.waiting, e)
 		select {
 		case x.wake <- struct{}{}:
 		default:
@@ -340,140 +344,12 @@ func (x *index) stray(h *holding) {
 	x.strays[h.id()] = h
 }
 
-// nextWaiting takes the next task to announce off the queue.
-func (x *index) nextWaiting() (id string, props []byte, submission int64, ok bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for len(x.waiting) > 0 {
-		id, x.waiting = x.waiting[0], x.waiting[1:]
-		e := x.tasks[id]
-		if e == nil || !e.queued {
-			continue
-		}
-		e.queued = false
-		if e.claimable() && !e.announced && !e.claiming {
-			return id, e.props, e.submission, true
-		}
-	}
-	x.waiting = nil
-	return "", nil, 0, false
-}
-
-// announceAll queues what an earlier Watch has announced and is still claimable.
-func (x *index) announceAll() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	var ids []string
-	for id, e := range x.tasks {
-		if e.claimable() && e.announced {
-			ids = append(ids, id)
-		}
-	}
-	var none effects
-	for _, id := range x.bySubmission(ids) {
-		x.tasks[id].announced = false
-		x.settle(id, &none)
-	}
-}
-
-// bySubmission sorts the IDs of tasks.
-func (x *index) bySubmission(ids []string) []string {
-	submission := func(id string) int64 {
-		if e := x.tasks[id]; e != nil {
-			return e.submission
-		}
-		return 0
-	}
-	slices.SortFunc(ids, func(a, b string) int {
-		return cmp.Or(cmp.Compare(submission(a), submission(b)), cmp.Compare(a, b))
+// bySubmission sorts tasks, and leaves each there once.
+func bySubmission(es []*entry) []*entry {
+	slices.SortFunc(es, func(a, b *entry) int {
+		return cmp.Or(cmp.Compare(a.submission, b.submission), strings.Compare(a.id, b.id))
 	})
-	return slices.Compact(ids)
-}
-
-// setAnnounced notes that t is about to be announced, or with a nil t that the
-// TaskFunc refused it. It reports false if things have changed since nextWaiting.
-func (x *index) setAnnounced(id string, submission int64, t metafora.Task) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	e := x.tasks[id]
-	if e == nil || e.submission != submission || !e.claimable() {
-		return false
-	}
-	e.task, e.announced = t, true
-	return true
-}
-
-// unannounce puts a task whose announcement was not received back in front.
-func (x *index) unannounce(id string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if e := x.tasks[id]; e != nil && e.claimable() && e.announced && !e.queued {
-		e.announced, e.queued = false, true
-		x.waiting = slices.Insert(x.waiting, 0, id)
-	}
-}
-
-func (x *index) claimable(id string) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	e := x.tasks[id]
-	return e != nil && e.claimable() && !e.claiming
-}
-
-// beginClaim checks a claim against what is known and returns the submission
-// that it is for. decode makes a fresh task of stored properties.
-func (x *index) beginClaim(t metafora.Task, decode func(id string, props []byte) (metafora.Task, error)) (int64, error) {
-	id := t.ID()
-	x.mu.Lock()
-	e := x.tasks[id]
-	if e == nil || !e.claimable() || e.claiming {
-		defer x.mu.Unlock()
-		if e == nil || e.submission == 0 || e.props == nil {
-			return 0, metafora.ErrNoTask
-		}
-		return 0, metafora.ErrClaimed
-	}
-	announced, submission, props := e.task != nil, e.submission, e.props
-	if sameTask(e.task, t) {
-		e.claiming = true
-		x.mu.Unlock()
-		return submission, nil
-	}
-	x.mu.Unlock()
-
-	// t was announced for an earlier submission, or before the task was claimed
-	// and released by others. Either way it may only be claimed if it is what
-	// the task is now.
-	if announced {
-		return 0, fmt.Errorf("%w: submitted or released again since it was announced", metafora.ErrNoTask)
-	}
-	fresh, err := decode(id, props)
-	if err != nil || !reflect.DeepEqual(fresh, t) {
-		return 0, fmt.Errorf("%w: differs from the one announced", metafora.ErrNoTask)
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	switch e := x.tasks[id]; {
-	case e == nil || e.submission != submission:
-		return 0, metafora.ErrNoTask
-	case !e.claimable() || e.claiming:
-		return 0, metafora.ErrClaimed
-	default:
-		e.claiming = true
-		return submission, nil
-	}
-}
-
-// sameTask reports whether a and b are one task object, or values that cannot
-// be told apart.
-func sameTask(a, b metafora.Task) bool {
-	if a == nil || reflect.TypeOf(a) != reflect.TypeOf(b) {
-		return false
-	}
-	if reflect.ValueOf(a).Comparable() {
-		return a == b
-	}
-	return reflect.DeepEqual(a, b)
+	return slices.Compact(es)
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {

@@ -85,3 +85,15 @@ func unescapeID(s string) (string, bool) {
 	id, err := url.PathUnescape(s)
 	return id, err == nil && url.PathEscape(id) == s
 }
+
+// plain reports whether an ID stands in its keys as it is, for most IDs: none of its
+// bytes is ever escaped.
+func plain(id []byte) bool {
+	for _, c := range id {
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return len(id) > 0
+}

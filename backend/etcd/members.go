@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -13,9 +14,9 @@ import (
 
 // members is the view of the live nodes. One goroutine changes it; any may read.
 type members struct {
-	keys   keyspace
-	byName map[string]member
-	sorted atomic.Pointer[[]metafora.Node]
+	keys  keyspace
+	known []member // by name
+	told  atomic.Pointer[[]metafora.Node]
 }
 
 type member struct {
@@ -24,17 +25,17 @@ type member struct {
 }
 
 func newMembers(keys keyspace) *members {
-	m := &members{keys: keys, byName: make(map[string]member)}
+	m := &members{keys: keys}
 	m.publish()
 	return m
 }
 
-func (m *members) nodes() []metafora.Node { return *m.sorted.Load() }
+func (m *members) nodes() []metafora.Node { return *m.told.Load() }
 
 // listed takes in a list as of rev and reports whether anything changed.
 func (m *members) listed(kvs []*keyValue, rev int64) bool {
 	before := m.nodes()
-	listed := make(map[string]bool)
+	listed := make(map[string]bool, len(kvs))
 	for _, kv := range kvs {
 		name, command, ok := m.keys.parseNode(string(kv.Key))
 		if ok && !command {
@@ -42,7 +43,7 @@ func (m *members) listed(kvs []*keyValue, rev int64) bool {
 			m.put(name, kv)
 		}
 	}
-	maps.DeleteFunc(m.byName, func(name string, mb member) bool { return !listed[name] && mb.rev <= rev })
+	m.known = slices.DeleteFunc(m.known, func(mb member) bool { return !listed[mb.node.Name] && mb.rev <= rev })
 	m.publish()
 	return !slices.EqualFunc(before, m.nodes(), sameNode)
 }
@@ -56,8 +57,8 @@ func (m *members) events(events []*clientv3.Event) (changed bool) {
 		}
 		if ev.Type == clientv3.EventTypePut {
 			m.put(name, ev.Kv)
-		} else if m.byName[name].rev <= ev.Kv.ModRevision {
-			delete(m.byName, name)
+		} else if i, ok := m.find(name); ok && m.known[i].rev <= ev.Kv.ModRevision {
+			m.known = slices.Delete(m.known, i, i+1)
 		}
 		changed = true
 	}
@@ -68,21 +69,34 @@ func (m *members) events(events []*clientv3.Event) (changed bool) {
 }
 
 func (m *members) put(name string, kv *keyValue) {
-	if kv.ModRevision <= m.byName[name].rev {
+	i, known := m.find(name)
+	if known && kv.ModRevision <= m.known[i].rev {
 		return
 	}
 	rec := nodeRecord{Accepting: true}
 	// A record that cannot be parsed is of a live node all the same.
 	_ = json.Unmarshal(kv.Value, &rec)
-	m.byName[name] = member{node: rec.node(name), rev: kv.ModRevision}
+	mb := member{node: rec.node(name), rev: kv.ModRevision}
+	if known {
+		m.known[i] = mb
+	} else {
+		m.known = slices.Insert(m.known, i, mb)
+	}
+}
+
+// find returns where a node is, or would be, among those that are known.
+func (m *members) find(name string) (i int, known bool) {
+	return slices.BinarySearchFunc(m.known, name, func(mb member, name string) int {
+		return strings.Compare(mb.node.Name, name)
+	})
 }
 
 func (m *members) publish() {
-	nodes := make([]metafora.Node, 0, len(m.byName))
-	for _, name := range sortedKeys(m.byName) {
-		nodes = append(nodes, m.byName[name].node)
+	nodes := make([]metafora.Node, len(m.known))
+	for i, mb := range m.known {
+		nodes[i] = mb.node
 	}
-	m.sorted.Store(&nodes)
+	m.told.Store(&nodes)
 }
 
 func sameNode(a, b metafora.Node) bool {

@@ -97,8 +97,5 @@ func (x *index) stats(s *Stats) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s.Repairs = int64(x.repairs)
-	for _, n := range x.counts {
-		s.Owned += n
-	}
-	s.Tasks, s.Waiting, s.Claims, s.Strays = len(x.tasks), len(x.waiting), len(x.claims), len(x.strays)
+	s.Tasks, s.Owned, s.Waiting, s.Claims, s.Strays = len(x.tasks), x.owners.owned(), len(x.waiting), len(x.claims), len(x.strays)
 }

@@ -48,7 +48,7 @@ var ofClaims = []mutant{
 	{
 		name: "orphan-by-name", file: indexGo,
 		why:   "claims of an earlier process of this name, whose handlers may still run, count as orphans",
-		edits: one(`e.fence != 0 && x.leases[e.lease] && !e.claiming`, `e.fence != 0 && e.owner == x.name && !e.claiming`),
+		edits: one(`e.fence != 0 && x.leases[e.lease] && !e.claiming`, `e.fence != 0 && e.owner.name == x.name && !e.claiming`),
 	},
 	{
 		name: "orphan-while-claiming", file: indexGo,
@@ -137,12 +137,12 @@ var ofWatching = []mutant{
 	{
 		name: "members-stay", file: membersGo,
 		why:   "a node that has left stays in the view of the others",
-		edits: one(`delete(m.byName, name)`, `_ = name`),
+		edits: one(`m.known = slices.Delete(m.known, i, i+1)`, `_ = i`),
 	},
 	{
 		name: "listed-members-stay", file: membersGo,
 		why:   "a node that has left while history was compacted stays",
-		edits: one(`return !listed[name] && mb.rev <= rev`, `return false && mb.rev <= rev`),
+		edits: one(`return !listed[mb.node.Name] && mb.rev <= rev`, `return false && mb.rev <= rev`),
 	},
 	{
 		name: "list-of-commands-lost", file: watchGo,
