@@ -62,8 +62,13 @@ func (s *Sim) holds(inc *incarnation, r *record) bool {
 // checkRegistered looks at a node's key that was written or removed.
 func (s *Sim) checkRegistered(c change) {
 	lease, live := s.ledger.nodes[c.id]
-	if owner := s.leases[lease]; live && s.actor.inc != nil && owner != nil && owner != s.actor.inc {
+	owner := s.leases[lease]
+	if live && s.actor.inc != nil && owner != nil && owner != s.actor.inc {
 		s.violate(oneName, "%s changes the registration of %s, whose lease lasts", s.actor.inc, owner)
+	}
+	_, lasts := s.broker.leaseEnd(lease)
+	if live && lasts && c.now == nil && s.actor.inc == nil && !owner.left() && !owner.leaving {
+		s.violate(oneName, "the registration of %s ends, while its lease lasts", owner)
 	}
 }
 
@@ -280,8 +285,14 @@ func (s *Sim) checkIndex() {
 		}
 		coord := n.inc.coord
 		var known []string
+		if got, want := n.inc.balancer.context.Count(), counts[n.name]; got != want {
+			s.violate(indexIsTrue, "%s tells its balancer that it has %d tasks, but has %d", n.name, got, want)
+		}
 		for _, m := range coord.Nodes() {
 			known = append(known, m.Name)
+			if takes := !s.node(m.Name).inc.consumer.Frozen(); m.Accepting != takes {
+				s.violate(indexIsTrue, "%s takes %s for a node that takes tasks: %t, but it is %t", n.name, m.Name, m.Accepting, takes)
+			}
 			if got := coord.NodeTaskCount(m.Name); got != counts[m.Name] {
 				s.violate(indexIsTrue, "%s counts %d tasks of %s, the broker has %d", n.name, got, m.Name, counts[m.Name])
 			}

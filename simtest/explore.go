@@ -71,6 +71,9 @@ func (s *Sim) Explore() {
 		s.deck = swarm(deck(s.cfg.Without), s.drawSwarm())
 	}
 	if !s.started {
+		// Where there are many, one makes up for what another forgets.
+		absent := s.source.pick(2*len(s.nodes), "absent nodes") - len(s.nodes)
+		s.nodes = s.nodes[:len(s.nodes)-max(0, absent)]
 		s.Start()
 		if s.source.pick(4, "join in any order") == 0 {
 			s.Flow()

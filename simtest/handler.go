@@ -29,6 +29,13 @@ func (r *run) live() bool {
 	return r.liveLocked()
 }
 
+// stopping reports whether the handler was asked to stop.
+func (r *run) stopping() bool {
+	r.inc.sim.mu.Lock()
+	defer r.inc.sim.mu.Unlock()
+	return r.stopped
+}
+
 func (r *run) liveLocked() bool {
 	return !r.returned && !r.inc.dead && !r.inc.paused && r.ctx.Err() == nil
 }

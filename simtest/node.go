@@ -27,6 +27,7 @@ type incarnation struct {
 	number   int
 	coord    coordinator
 	consumer *metafora.Consumer
+	balancer *pausedBalancer
 	stop     context.CancelFunc
 	ended    chan struct{} // closed when Run has returned
 	joined   bool          // Init has succeeded; valid once ended is closed
@@ -139,7 +140,8 @@ func (s *Sim) start(n *node) {
 		metafora.WithDrainTimeout(s.cfg.DrainTimeout),
 		metafora.WithSeed(inc.seed),
 	}, s.cfg.Options...)
-	consumer, err := metafora.NewConsumer(p, s.handlerOf(inc, p), &pausedBalancer{Balancer: s.cfg.Balancer(inc.coord), inc: inc}, options...)
+	inc.balancer = &pausedBalancer{Balancer: s.cfg.Balancer(inc.coord), inc: inc}
+	consumer, err := metafora.NewConsumer(p, s.handlerOf(inc, p), inc.balancer, options...)
 	if err != nil {
 		s.Fatalf("node %s: %v", n.name, err)
 	}
@@ -219,7 +221,13 @@ func (s *Sim) heal(inc *incarnation) {
 // pausedBalancer stands still with its process.
 type pausedBalancer struct {
 	metafora.Balancer
-	inc *incarnation
+	inc     *incarnation
+	context metafora.BalancerContext
+}
+
+func (b *pausedBalancer) Init(bc metafora.BalancerContext) {
+	b.context = bc
+	b.Balancer.Init(bc)
 }
 
 func (b *pausedBalancer) CanClaim(t metafora.Task) (time.Time, bool) {

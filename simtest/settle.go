@@ -39,6 +39,7 @@ func (s *Sim) Settle() {
 	if v := s.undrained(); v != nil {
 		panic(v)
 	}
+	s.settleTasks() // with those nodes that are there and take tasks
 	for _, n := range s.nodes {
 		if n.inc.left() {
 			s.checkEnd(n.inc)
@@ -46,16 +47,12 @@ func (s *Sim) Settle() {
 			s.settle()
 		}
 	}
-	s.pass(5*s.cfg.TTL, s.allJoined) // as long as a process waits for its name, and more
-	s.pass(time.Second, nil)
-	for _, n := range s.nodes {
-		if n.inc.consumer.Frozen() {
-			s.Command(n.name, metafora.Unfreeze())
-		}
+	// This is as long as a process waits for its name, and more.
+	if !s.pass(5*s.cfg.TTL, func() bool { return s.missing() == "" }) {
+		s.violate(settles, "%s runs, and is not registered", s.missing())
 	}
-	if !s.pass(4*s.cfg.TTL+2*s.cfg.BalanceInterval, func() bool { return s.unsettled() == "" }) {
-		s.violate(settles, "%s", s.unsettled())
-	}
+	s.unfreeze()
+	s.settleTasks()
 	s.settleBalance()
 	s.flow(nil)
 	s.checkIndex()
@@ -85,14 +82,44 @@ func (s *Sim) clearLate() {
 	s.late = nil
 }
 
-func (s *Sim) allJoined() bool {
+// missing names a node that has not joined the cluster, "" for none.
+func (s *Sim) missing() string {
 	for _, n := range s.nodes {
 		lease, ok := s.ledger.nodes[n.name]
 		if !ok || s.leases[lease] != n.inc || n.inc.left() {
-			return false
+			return n.name
 		}
 	}
-	return true
+	return ""
+}
+
+// unfreeze makes all nodes take tasks.
+func (s *Sim) unfreeze() {
+	s.pass(time.Second, nil) // a command that was sent before a restart may be on its way
+	for _, n := range s.nodes {
+		if n.inc.consumer.Frozen() {
+			s.Command(n.name, metafora.Unfreeze())
+		}
+	}
+	s.pass(time.Second, nil)
+	for _, n := range s.nodes {
+		if n.inc.consumer.Frozen() || n.inc.consumer.Draining() {
+			s.violate(frozenIdle, "%s was unfrozen, and does not take tasks: %v", n.name, n.inc.consumer)
+		}
+	}
+}
+
+// settleTasks waits until each task runs or is done, as long as there is a node that
+// takes tasks.
+func (s *Sim) settleTasks() {
+	settled := func() bool { return s.unsettled() == "" || !s.someTakeTasks() }
+	if !s.pass(5*s.cfg.TTL+2*s.cfg.BalanceInterval, settled) {
+		s.violate(settles, "%s", s.unsettled())
+	}
+}
+
+func (s *Sim) someTakeTasks() bool {
+	return slices.ContainsFunc(s.nodes, func(n *node) bool { return !n.inc.left() && !n.inc.consumer.Frozen() })
 }
 
 // unsettled names a task that has no live handler under its current claim, or a node
@@ -116,8 +143,11 @@ func (s *Sim) unsettled() string {
 		case s.cfg.Stateful && r.state.Code == statemachine.Sleeping && r.state.Until.Before(time.Now()):
 			return fmt.Sprintf("%s is %v, which is over", id, r.state)
 		default:
-			if run := s.runOf(s.leases[r.lease], id, r.fence); run == nil || !run.live() {
+			switch run := s.runOf(s.leases[r.lease], id, r.fence); {
+			case run == nil || !run.live():
 				return fmt.Sprintf("%s is owned by %s and runs on %v", id, r.owner, s.Runs(id))
+			case run.stopping():
+				return fmt.Sprintf("%s is about to leave %s", id, r.owner)
 			}
 		}
 	}
