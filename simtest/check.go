@@ -63,11 +63,14 @@ func (s *Sim) holds(inc *incarnation, r *record) bool {
 func (s *Sim) checkRegistered(c change) {
 	lease, live := s.ledger.nodes[c.id]
 	owner := s.leases[lease]
-	if live && s.actor.inc != nil && owner != nil && owner != s.actor.inc {
+	if !live || owner == nil {
+		return
+	}
+	if s.actor.inc != nil && owner != s.actor.inc {
 		s.violate(oneName, "%s changes the registration of %s, whose lease lasts", s.actor.inc, owner)
 	}
 	_, lasts := s.broker.leaseEnd(lease)
-	if live && lasts && c.now == nil && s.actor.inc == nil && !owner.left() && !owner.leaving {
+	if lasts && c.now == nil && s.actor.inc == nil && !owner.left() && !owner.leaving {
 		s.violate(oneName, "the registration of %s ends, while its lease lasts", owner)
 	}
 }
