@@ -26,7 +26,8 @@ type Config struct {
 	// Backend is the broker; default [Etcd].
 	Backend Backend
 	// Nodes is how many nodes there are, named a, b, c and so on; default 3,
-	// at most 26 with such names, further ones are n27 and so on.
+	// at most 26 with such names, further ones are n27 and so on. In half of the
+	// schedules that [Sim.Explore] begins it leaves out some of the last.
 	Nodes int
 	// Tasks is how many task IDs [Sim.Explore] draws from, t1, t2 and so on;
 	// default 5.

@@ -13,9 +13,10 @@ import (
 )
 
 // Settle ends all faults and holds the cluster to its promises: within a bounded
-// time each task runs or is done, drained nodes are empty, what the nodes know is
-// what the broker holds, and the nodes share the tasks. Then all nodes shut down,
-// and have to leave nothing behind.
+// time drained nodes are empty, and each task runs or is done, as long as there is a
+// node that takes tasks. The same holds when all nodes are there again and unfrozen;
+// then what the nodes know is what the broker holds, and they share the tasks. In the
+// end all shut down, and have to leave nothing behind.
 func (s *Sim) Settle() {
 	s.needNodes()
 	s.log("", nil, "faults end")

@@ -17,7 +17,7 @@ const (
 	endIsFinal    = "end is final: a task in a terminal state stays in it, and does not run"
 	oneWrite      = "one write: a state and the command that it follows from change together"
 	sleepsOn      = "sleeps on: a task that sleeps, is paused or in fault runs only after its deadline or a command"
-	frozenIdle    = "frozen: a frozen node claims nothing"
+	frozenIdle    = "frozen: a frozen node claims nothing, one that was unfrozen takes tasks"
 	drainedEmpty  = "drained: a node that drains stops its handlers, and holds nothing in the end"
 	noLeak        = "no leak: no goroutine outlives its owner"
 	noPanic       = "no panic: neither the checks of a test nor what they call panics"
