@@ -302,8 +302,14 @@ func (b *etcdBroker) healed(inc *incarnation) {
 	}
 }
 
-func (b *etcdBroker) crashed(inc *incarnation) { _ = b.clients[inc].Close() }
-func (b *etcdBroker) close()                   { b.server.Close() }
+// crashed closes the connection, and then the Coordinator, which would otherwise
+// try in vain for as long as its Consumer takes to end.
+func (b *etcdBroker) crashed(inc *incarnation) {
+	_ = b.clients[inc].Close()
+	b.sim.closing.Go(func() { _ = inc.coord.Close() })
+}
+
+func (b *etcdBroker) close() { b.server.Close() }
 
 // granted notes whose a lease is that a request has got.
 func (s *Sim) granted(p *pending) {

@@ -46,6 +46,7 @@ type Sim struct {
 	flowing  bool           // everything is delivered in order
 	leaving  bool           // all nodes shut down
 	asks     sync.WaitGroup // calls of clients
+	closing  sync.WaitGroup // Coordinators of crashed processes
 
 	ctx     context.Context // of the calls of clients
 	end     context.CancelFunc
@@ -272,6 +273,7 @@ func (s *Sim) teardown() {
 		}
 	}
 	s.asks.Wait()
+	s.closing.Wait()
 	time.Sleep(time.Minute) // what has given up notices after its next pause
 }
 
