@@ -29,16 +29,18 @@ type broker interface {
 	admin() Client
 	user() Client
 
-	// changes yields what has changed since it was called last, the changes
-	// of each revision together.
+	// changed reports whether anything has since changes was called last, which
+	// yields the changes of each revision together.
+	changed() bool
 	changes() iter.Seq[[]change]
-	// deliveries returns the news that can be delivered to nodes now.
+	// deliveries returns the news that can be delivered to nodes now. The slice
+	// is good until the next call.
 	deliveries() []delivery
 	// heard reports whether a node has heard of everything there is: of nodes, of
 	// commands or of tasks. It may err on the side of false.
 	heard(inc *incarnation, what string) bool
-	// streams returns all streams of news.
-	streams() []delivery
+	// streams returns all streams of news that could fail.
+	streams() []stream
 	// due fires when there is something new to deliver or to expire.
 	due() <-chan time.Time
 
@@ -67,11 +69,18 @@ type Client interface {
 }
 
 // delivery is news on its way to a node.
-type delivery struct {
-	node    string
-	what    string
-	news    fmt.Stringer
-	deliver func(revisions int)
-	// These are nil where the backend has no streams that could fail.
-	breakStream, closeStream func()
+type delivery interface {
+	node() string
+	// what it is about: tasks, nodes or commands.
+	what() string
+	// news says what would be delivered next.
+	news() fmt.Stringer
+	deliver(revisions int)
+}
+
+// stream is where news of a kind comes from, for as long as it does not fail.
+type stream interface {
+	delivery
+	breakOff()
+	close()
 }

@@ -30,6 +30,7 @@ type etcdBroker struct {
 	adminCli  *etcd.Client
 	userCli   *etcd.Client
 	never     chan time.Time
+	news      []delivery // a buffer
 }
 
 func newEtcdBroker(s *Sim) *etcdBroker {
@@ -95,11 +96,10 @@ func (b *etcdBroker) watch(ctx context.Context, p *probe, tasks chan<- metafora.
 func (b *etcdBroker) admin() Client { return b.adminCli }
 func (b *etcdBroker) user() Client  { return b.userCli }
 
+func (b *etcdBroker) changed() bool { return b.server.Revision() != b.seen }
+
 func (b *etcdBroker) changes() iter.Seq[[]change] {
 	return func(yield func([]change) bool) {
-		if b.server.Revision() == b.seen {
-			return
-		}
 		events := b.server.History(b.seen)
 		for len(events) > 0 {
 			rev := events[0].Kv.ModRevision
@@ -146,26 +146,32 @@ func contentOf(kind placeKind, kv *mvccpb.KeyValue) *content {
 	return c
 }
 
+// etcdWatch is the stream of an open watch.
+type etcdWatch struct{ *simetcd.Watch }
+
+func (w etcdWatch) node() string          { return w.Node() }
+func (w etcdWatch) news() fmt.Stringer    { return hearsay(w.News()) }
+func (w etcdWatch) deliver(revisions int) { w.Deliver(revisions) }
+func (w etcdWatch) what() string          { return area(w.Request().Key) }
+func (w etcdWatch) breakOff()             { w.Break() }
+func (w etcdWatch) close()                { w.Close() }
+
 func (b *etcdBroker) deliveries() []delivery {
-	return b.news(func(w *simetcd.Watch, inc *incarnation) bool {
-		return !inc.paused && !inc.cut && !inc.node.deaf && !w.News().None()
-	})
-}
-
-func (b *etcdBroker) streams() []delivery {
-	return b.news(func(*simetcd.Watch, *incarnation) bool { return true })
-}
-
-func (b *etcdBroker) news(wanted func(*simetcd.Watch, *incarnation) bool) []delivery {
-	var list []delivery
+	b.news = b.news[:0]
 	for _, w := range b.server.Watches() {
 		inc := b.sim.node(w.Node()).inc
-		if !inc.dead && wanted(w, inc) {
-			list = append(list, delivery{
-				node: w.Node(), news: hearsay(w.News()), what: area(w.Request().Key),
-				deliver:     func(n int) { w.Deliver(n) },
-				breakStream: w.Break, closeStream: w.Close,
-			})
+		if !inc.dead && !inc.paused && !inc.cut && !inc.node.deaf && !w.News().None() {
+			b.news = append(b.news, etcdWatch{w})
+		}
+	}
+	return b.news
+}
+
+func (b *etcdBroker) streams() []stream {
+	var list []stream
+	for _, w := range b.server.Watches() {
+		if !b.sim.node(w.Node()).inc.dead {
+			list = append(list, etcdWatch{w})
 		}
 	}
 	return list

@@ -209,9 +209,9 @@ func (s *Sim) stepBreakWatch() bool {
 		return false
 	}
 	if s.source.pick(2, "how") == 0 {
-		s.act(d.node+": watch of "+d.what+" breaks", d.breakStream)
+		s.act(d.node()+": watch of "+d.what()+" breaks", d.breakOff)
 	} else {
-		s.act(d.node+": watch of "+d.what+" is closed", d.closeStream)
+		s.act(d.node()+": watch of "+d.what()+" is closed", d.close)
 	}
 	return true
 }

@@ -18,11 +18,12 @@ import (
 // be lost: each waits at a gate, and then takes effect or has failed before it did.
 // Announcements and commands to nodes wait as news. Leases end by the clock.
 type memoryBroker struct {
-	sim    *Sim
-	broker *memory.Broker
+	sim      *Sim
+	broker   *memory.Broker
+	arrivals []delivery // a buffer
 
-	mu      sync.Mutex // guards changed
-	changed []memory.Change
+	mu   sync.Mutex // guards news
+	news []memory.Change
 }
 
 func newMemoryBroker(s *Sim) *memoryBroker {
@@ -33,7 +34,7 @@ func newMemoryBroker(s *Sim) *memoryBroker {
 	b.broker.Observe(func(c memory.Change) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.changed = append(b.changed, c)
+		b.news = append(b.news, c)
 	})
 	return b
 }
@@ -170,12 +171,18 @@ func (c memoryClient) Send(ctx context.Context, id string, m statemachine.Messag
 	return c.Client.Send(ctx, id, m)
 }
 
+func (b *memoryBroker) changed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.news) > 0
+}
+
 // changes tells of what the clock has done as of expiry, unless it was caused by
 // the step.
 func (b *memoryBroker) changes() iter.Seq[[]change] {
 	b.mu.Lock()
-	changed := b.changed
-	b.changed = nil
+	changed := b.news
+	b.news = nil
 	b.mu.Unlock()
 	return func(yield func([]change) bool) {
 		if b.sim.actor.kind == byNobody {
@@ -217,40 +224,45 @@ func memoryChange(c memory.Change) change {
 	return ch
 }
 
-// heard is news as a person would tell them.
-func heard(p *pending) fmt.Stringer {
-	text := "hears: " + p.id + " is free"
-	if p.op == "commands" {
-		text = "hears: command " + p.id
+// arrival is news for a node that waits to be delivered.
+type arrival struct{ *pending }
+
+func (a arrival) node() string { return a.pending.node() }
+func (a arrival) what() string { return string(a.op) }
+
+func (a arrival) news() fmt.Stringer {
+	if a.op == "commands" {
+		return told("hears: command " + a.id)
 	}
-	return peeked(text)
+	return told("hears: " + a.id + " is free")
 }
 
-type peeked string
+func (a arrival) deliver(int) {
+	s := a.inc.sim
+	s.mu.Lock()
+	delete(s.waiting, a.pending)
+	s.mu.Unlock()
+	a.verdict <- nil
+}
 
-func (p peeked) String() string { return string(p) }
+// told is news as a person would tell them.
+type told string
+
+func (t told) String() string { return string(t) }
 
 func (b *memoryBroker) deliveries() []delivery {
 	s := b.sim
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var list []*pending
+	list := b.arrivals[:0]
 	for p := range s.waiting {
 		if p.arrival && !p.inc.paused && !p.inc.cut && !p.inc.node.deaf {
-			list = append(list, p)
+			list = append(list, arrival{p})
 		}
 	}
-	slices.SortFunc(list, comparePending)
-	ds := make([]delivery, len(list))
-	for i, p := range list {
-		ds[i] = delivery{node: p.node(), what: string(p.op), news: heard(p), deliver: func(int) {
-			s.mu.Lock()
-			delete(s.waiting, p)
-			s.mu.Unlock()
-			p.verdict <- nil
-		}}
-	}
-	return ds
+	slices.SortFunc(list, func(a, b delivery) int { return comparePending(a.(arrival).pending, b.(arrival).pending) })
+	b.arrivals = list
+	return list
 }
 
 // current asks the broker: the ledger learns of changes after the nodes.
@@ -262,7 +274,7 @@ func (b *memoryBroker) current(claim metafora.Claim) bool {
 // heard does not say of a node of package memory, whose view is the broker's own.
 func (b *memoryBroker) heard(*incarnation, string) bool { return false }
 
-func (b *memoryBroker) streams() []delivery { return nil }
+func (b *memoryBroker) streams() []stream { return nil }
 
 // due fires when a node has to have given a lease up, and when that ends.
 func (b *memoryBroker) due() <-chan time.Time {

@@ -166,6 +166,9 @@ func (s *Sim) settle() {
 
 // observe takes in what has changed at the broker, revision by revision.
 func (s *Sim) observe() {
+	if !s.broker.changed() {
+		return
+	}
 	for changes := range s.broker.changes() {
 		s.checkChanges(changes)
 		s.ledger.enter(changes)

@@ -47,7 +47,7 @@ func (s *Sim) hurry() {
 
 func (p *pending) prompt() bool { return !p.slow }
 
-func (s *Sim) onTime(d delivery) bool { return !s.node(d.node).slow[d.what] }
+func (s *Sim) onTime(d delivery) bool { return !s.node(d.node()).slow[d.what()] }
 
 // stepAnswerLater lets a request take effect whose reply is slow.
 func (s *Sim) stepAnswerLater() bool {
