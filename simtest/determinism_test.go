@@ -30,7 +30,7 @@ func play(t *testing.T, cfg Config, seed uint64) (timeline string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, sim := simulate(t, full, newSeeded(seed), func(s *Sim) {
+	v, sim := once(t, full, newSeeded(seed), func(s *Sim) {
 		s.Explore()
 		s.Settle()
 		timeline = s.report()

@@ -182,7 +182,7 @@ func (b *etcdBroker) streams() []stream {
 func (b *etcdBroker) heard(inc *incarnation, what string) bool {
 	open := false
 	for _, w := range b.server.Watches() {
-		if w.Node() == inc.node.name && area(w.Request().Key) == what {
+		if w.Node() == inc.node.name && covers(w.Request().Key, what) {
 			if open || !w.News().None() {
 				return false
 			}
@@ -190,6 +190,12 @@ func (b *etcdBroker) heard(inc *incarnation, what string) bool {
 		}
 	}
 	return open && !b.sim.lists(inc)
+}
+
+// covers reports whether a prefix is that of tasks, nodes or commands: what area
+// says.
+func covers(prefix []byte, what string) bool {
+	return len(prefix) == len(namespace)+len(what)+2 && string(prefix[len(namespace)+1:len(prefix)-1]) == what
 }
 
 // lists reports whether a node waits for a list.

@@ -45,9 +45,11 @@ func FailureOf(t *testing.T, cfg Config, f func(*Sim)) string {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		for p.tried < full.Schedules && !r.failed {
-			rapid.Check(r, p.check)
-		}
+		inTurn(func() {
+			for p.tried < full.Schedules && !r.failed {
+				rapid.Check(r, p.check)
+			}
+		})
 	}()
 	<-over
 	if !r.failed {

@@ -14,7 +14,7 @@ func TestReports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, s := simulate(t, cfg, scripted{}, func(s *Sim) {
+	v, s := once(t, cfg, scripted{}, func(s *Sim) {
 		s.Start()
 		s.Flow()
 		s.Submit("<t1>")

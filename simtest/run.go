@@ -16,8 +16,21 @@ import (
 
 var durationFlag = flag.Duration("simtest.duration", 0, "simtest: try schedules for this long, in place of a number of them")
 
-// taking turns: a schedule has the process for itself.
+// turn is held by whoever plays schedules: they have the process for themselves.
 var turn sync.Mutex
+
+// gcPercent lets the garbage of schedules, which is most of what there is, grow
+// for a while.
+const gcPercent = 800
+
+// inTurn calls f, which plays schedules, with the process set up for them.
+func inTurn(f func()) {
+	turn.Lock()
+	defer turn.Unlock()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	f()
+}
 
 // Run tries schedules: it calls f for each, in a bubble of fake time, with a Sim
 // whose faults are drawn by rapid. A nil f is [Sim.Explore] and then [Sim.Settle].
@@ -29,8 +42,8 @@ var turn sync.Mutex
 // Run stops in time before the test's deadline, and logs how many schedules it has
 // tried.
 //
-// Run holds GOMAXPROCS at one while a schedule runs, so that its goroutines take
-// turns, and runs one schedule at a time even where tests are parallel. With the
+// Run holds GOMAXPROCS at one, so that the goroutines of a schedule take turns, and
+// has other runs wait for their turn even where tests are parallel. With the
 // race detector, which shuffles goroutines that are ready, the same draws can give
 // another run.
 func Run(t *testing.T, cfg Config, f func(*Sim)) {
@@ -46,12 +59,15 @@ func Run(t *testing.T, cfg Config, f func(*Sim)) {
 		}
 	}
 	p := &property{t: t, cfg: full, f: f, dice: newDice()}
-	began := time.Now()
-	for !p.enough(began) {
-		// It tries as many as -rapid.checks says, each time with a new seed.
-		rapid.Check(t, p.check)
-	}
-	took := time.Since(began)
+	var took time.Duration
+	inTurn(func() {
+		began := time.Now()
+		for !p.enough(began) {
+			// It tries as many as -rapid.checks says, each time with a new seed.
+			rapid.Check(t, p.check)
+		}
+		took = time.Since(began)
+	})
 	t.Logf("%d schedules, %.0f a second", p.tried, float64(p.tried)/took.Seconds())
 }
 
@@ -99,21 +115,19 @@ func (p *property) check(rt *rapid.T) {
 	if err := s.writePage(p.t.Name(), v); err != nil {
 		rt.Log(err)
 	}
-	rt.Logf("%s\n%s", v.details, s.report())
+	rt.Logf("%s\n%v", v.details, lazily(s.report)) // few are ever formatted
 	rt.Fatalf("%s", v.invariant)
 }
 
-// gcPercent lets the garbage of schedules, which is most of what there is, grow
-// for a while.
-const gcPercent = 800
+// once simulates a single schedule.
+func once(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation, s *Sim) {
+	inTurn(func() { v, s = simulate(t, cfg, src, f) })
+	return v, s
+}
 
-// simulate runs one schedule in a bubble of its own, and returns the invariant that
+// simulate plays one schedule in a bubble of its own, and returns the invariant that
 // was broken, if any.
 func simulate(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation, s *Sim) {
-	turn.Lock()
-	defer turn.Unlock()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	defer func() {
 		p := recover()
 		if p == nil {
@@ -162,6 +176,11 @@ func leftOver() string {
 	}
 	return strings.Join(stacks, "\n\n")
 }
+
+// lazily is a text that is made when it is needed.
+type lazily func() string
+
+func (f lazily) String() string { return f() }
 
 // report draws the timeline.
 func (s *Sim) report() string {

@@ -17,7 +17,7 @@ func Script(t *testing.T, cfg Config, f func(*Sim)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, s := simulate(t, full, scripted{}, f); v != nil {
+	if v, s := once(t, full, scripted{}, f); v != nil {
 		if err := s.writePage(t.Name(), v); err != nil {
 			t.Error(err)
 		}

@@ -26,7 +26,7 @@ func TestSpeed(t *testing.T) {
 		began := cpu()
 		var explore time.Duration
 		for seed := range uint64(n) {
-			simulate(t, cfg, newSeeded(seed), func(s *Sim) {
+			once(t, cfg, newSeeded(seed), func(s *Sim) {
 				s0 := cpu()
 				s.Explore()
 				explore += cpu() - s0

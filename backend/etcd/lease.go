@@ -188,15 +188,16 @@ func (c *Coordinator) keepAlive(s *session) error {
 	interval := func() time.Duration { return (s.renew.Load().ttl - s.margin) / 3 }
 	next := s.renew.Load().sent.Add(interval())
 	registered := true
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for failures := 0; ; {
-		timer := time.NewTimer(min(time.Until(next), s.left(), clockCheck))
+		timer.Reset(min(time.Until(next), s.left(), clockCheck))
 		select {
 		case <-timer.C:
 		case <-s.doubt:
 			next, registered = time.Now(), false
 		case <-s.ctx.Done():
 		}
-		timer.Stop()
 		select {
 		case <-s.doubt: // came along with the timer; one renewal serves both
 			next, registered = time.Now(), false

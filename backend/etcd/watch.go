@@ -132,8 +132,10 @@ func nextPage(kvs []*keyValue) int64 {
 // follow watches from the list on until the Coordinator is closed.
 func (f *feed) follow() {
 	ctx := f.c.ctx
+	// Without a leader, a member cut off from the others would stay silent.
+	led := clientv3.WithRequireLeader(ctx)
 	for failures := 0; ctx.Err() == nil; {
-		err := f.watch(ctx, func() { failures = 0 })
+		err := f.watch(led, func() { failures = 0 })
 		if ctx.Err() != nil {
 			return
 		}
@@ -152,8 +154,7 @@ func (f *feed) follow() {
 
 // watch follows the prefix from revision f.rev on. It always returns an error.
 func (f *feed) watch(ctx context.Context, alive func()) error {
-	// Without a leader, a member cut off from the others would stay silent.
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	responses := f.c.conn.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(f.rev+1))
 	relist := time.NewTimer(f.c.opts.jitter(f.c.opts.RelistInterval))
