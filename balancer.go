@@ -23,6 +23,17 @@ type Balancer interface {
 	Balance() []string
 }
 
+// Forgetter is a Balancer that remembers tasks from one call of CanClaim to the next. The
+// Consumer finds out by itself whether its Balancer is one.
+type Forgetter interface {
+	Balancer
+
+	// Forget is called for each announcement of a task, before CanClaim is asked about
+	// it. A task that was announced before had an owner since, or is another one of the
+	// same ID: what CanClaim was asked then, and said, no longer counts. A panic is logged.
+	Forget(id string)
+}
+
 // BalancerContext is what a Balancer can see of its Consumer.
 type BalancerContext interface {
 	// Node returns the name of this node.

@@ -19,6 +19,15 @@ func (c *Consumer) canClaim(t Task) (until time.Time, ok bool) {
 	return c.balancer.CanClaim(t)
 }
 
+// forget tells the Balancer that a task was announced.
+func (c *Consumer) forget(id string) {
+	if c.forgetter == nil {
+		return
+	}
+	defer c.catchBalancer("Forget", func(any) {})
+	c.forgetter.Forget(id)
+}
+
 // tasksToRelease asks the Balancer which tasks to let go.
 func (c *Consumer) tasksToRelease() (ids []string) {
 	defer c.catchBalancer("Balance", func(any) { ids = nil })

@@ -24,7 +24,7 @@ func (c *Consumer) consider(t Task) {
 	if c.takesPlace(t, id, now) {
 		return
 	}
-	c.offer(candidate{task: t, announced: now})
+	c.offer(candidate{task: t, announced: now, unasked: true})
 }
 
 // takesPlace gives t to whoever has its ID already, and reports whether there is
@@ -65,6 +65,10 @@ func (c *Consumer) reconsider() {
 
 // offer asks the Balancer whether to claim a task now.
 func (c *Consumer) offer(cand candidate) {
+	if cand.unasked {
+		cand.unasked = false
+		c.forget(cand.task.ID())
+	}
 	until, ok := c.canClaim(cand.task)
 	if !ok {
 		until = later(until, time.Now().Add(minDeferral))
@@ -135,14 +139,14 @@ func (c *Consumer) claimFailed(f *flight, result ClaimResult, err error) {
 	now := time.Now()
 	next := f.candidate
 	if f.again != nil {
-		next.task = f.again
+		next.task, next.unasked = f.again, true
 	}
 	switch {
 	case retry:
 		c.deferred.add(next, now.Add(c.retry.delay("claim "+id, f.failures)), DeferredByError)
 	case f.again != nil:
 		// The answer may be about the task as it was before.
-		c.deferred.add(candidate{task: f.again, announced: now}, now, DeferredByRun)
+		c.deferred.add(candidate{task: f.again, announced: now, unasked: true}, now, DeferredByRun)
 	}
 }
 

@@ -20,6 +20,7 @@ type Consumer struct {
 	coord      Coordinator
 	newHandler HandlerFunc
 	balancer   Balancer
+	forgetter  Forgetter   // nil where the Balancer is none
 	lease      LeaseHolder // nil where the Coordinator has none
 	opts       options
 	log        hclog.Logger
@@ -81,12 +82,14 @@ func NewConsumer(coord Coordinator, h HandlerFunc, b Balancer, opts ...Option) (
 	if err != nil {
 		return nil, fmt.Errorf("metafora: new consumer: %w", err)
 	}
+	forgetter, _ := b.(Forgetter)
 	lease, _ := coord.(LeaseHolder)
 	j := newJitter(o.seed, coord.Name())
 	return &Consumer{
 		coord:      coord,
 		newHandler: h,
 		balancer:   b,
+		forgetter:  forgetter,
 		lease:      lease,
 		opts:       o,
 		log:        o.log.With("node", coord.Name()),

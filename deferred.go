@@ -41,6 +41,7 @@ type candidate struct {
 	task      Task
 	announced time.Time // when this node first heard of it
 	failures  int       // how many claims the broker failed in a row
+	unasked   bool      // the Balancer has not heard of it since it was announced
 }
 
 // deferral is a candidate's place in the queue. One without a task only keeps
@@ -102,7 +103,7 @@ func (q *deferredQueue) announced(t Task, now time.Time) (waits bool) {
 		d.announced = now
 		q.tasks++
 	}
-	d.task = t
+	d.task, d.unasked = t, true
 	return true
 }
 

@@ -42,6 +42,14 @@ func (c combined) CanClaim(t metafora.Task) (until time.Time, ok bool) {
 	return until, ok
 }
 
+func (c combined) Forget(id string) {
+	for _, b := range c {
+		if f, ok := b.(metafora.Forgetter); ok {
+			f.Forget(id)
+		}
+	}
+}
+
 func (c combined) Balance() []string {
 	var all []string
 	listed := make(map[string]struct{})

@@ -46,7 +46,7 @@ type Fair struct {
 	asOf     int
 }
 
-var _ metafora.Balancer = (*Fair)(nil)
+var _ metafora.Forgetter = (*Fair)(nil)
 
 // FairOption is an option of [NewFair].
 type FairOption func(*Fair)
@@ -101,6 +101,9 @@ func (f *Fair) Init(bc metafora.BalancerContext) {
 	f.bc = bc
 	f.members.init(bc.Node())
 }
+
+// Forget implements [metafora.Forgetter].
+func (f *Fair) Forget(id string) { f.waiting.forget(xxhash.Sum64String(id)) }
 
 // CanClaim implements [metafora.Balancer].
 func (f *Fair) CanClaim(t metafora.Task) (until time.Time, ok bool) {

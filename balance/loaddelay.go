@@ -31,7 +31,7 @@ type LoadDelay struct {
 	waiting waiting
 }
 
-var _ metafora.Balancer = (*LoadDelay)(nil)
+var _ metafora.Forgetter = (*LoadDelay)(nil)
 
 // LoadDelayOption is an option of [NewLoadDelay].
 type LoadDelayOption func(*LoadDelay)
@@ -68,6 +68,9 @@ func NewLoadDelay(opts ...LoadDelayOption) *LoadDelay {
 func (l *LoadDelay) Init(bc metafora.BalancerContext) {
 	l.bc, l.seed = bc, xxhash.Sum64String(bc.Node())
 }
+
+// Forget implements [metafora.Forgetter].
+func (l *LoadDelay) Forget(id string) { l.waiting.forget(xxhash.Sum64String(id)) }
 
 // CanClaim implements [metafora.Balancer].
 func (l *LoadDelay) CanClaim(t metafora.Task) (until time.Time, ok bool) {

@@ -186,6 +186,9 @@ func (m *model) announce(tasks []*modelTask) {
 	for _, n := range m.nodes {
 		m.after(n.lag, func() {
 			for _, t := range tasks {
+				if f, ok := n.balancer.(metafora.Forgetter); ok {
+					f.Forget(t.id)
+				}
 				n.offer(t)
 			}
 		})

@@ -62,6 +62,24 @@ func TestTaskAnnouncedAnewIsLeftToTheFirst(t *testing.T) {
 	})
 }
 
+// The same while the others still wait for their turns.
+func TestTaskAnnouncedAnewBeforeItsTurnIsLeftToTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		order, cluster := three(t, time.Second)
+		cluster["a"]++
+		time.Sleep(1500 * time.Millisecond)
+		cluster["a"]--
+		for i, b := range order {
+			b = balance.Combine(b)
+			b.(metafora.Forgetter).Forget(task)
+			until, ok := b.CanClaim(metafora.NewTask(task))
+			if want := time.Now().Add(time.Duration(i) * time.Second); ok != (i == 0) || !ok && !until.Equal(want) {
+				t.Errorf("node %d: until %v, %v; want %v", i, until, ok, want)
+			}
+		}
+	})
+}
+
 // A main loop that is always late must get there all the same.
 func TestNodeThatIsAlwaysLateClaimsInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

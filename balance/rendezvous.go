@@ -41,7 +41,7 @@ type Rendezvous struct {
 	damper  damper
 }
 
-var _ metafora.Balancer = (*Rendezvous)(nil)
+var _ metafora.Forgetter = (*Rendezvous)(nil)
 
 // RendezvousOption is an option of [NewRendezvous].
 type RendezvousOption func(*Rendezvous)
@@ -93,6 +93,9 @@ func (r *Rendezvous) Init(bc metafora.BalancerContext) {
 	r.bc = bc
 	r.members.init(bc.Node())
 }
+
+// Forget implements [metafora.Forgetter].
+func (r *Rendezvous) Forget(id string) { r.waiting.forget(xxhash.Sum64String(id)) }
 
 // CanClaim implements [metafora.Balancer]. It costs time proportional to the
 // number of nodes, some nanoseconds for each.

@@ -8,15 +8,16 @@ const minTurn = 10 * time.Second
 // waiting remembers since when tasks wait to be claimed, so that a balancer
 // that told one to come back later says yes when it does.
 //
-// Nobody tells a balancer that another node took a task, so entries are dropped
-// by age: they live in two generations, of which the older goes when the newer
-// has lasted twice the longest wait. Tasks are known by hash and times as
+// A balancer is told that a task was announced anew, but not that another node
+// took it, so entries are dropped by age: they live in two generations, of which
+// the older goes when the newer has lasted twice the longest wait. Tasks are known by hash and times as
 // offsets: a map without pointers costs the garbage collector nothing.
 type waiting struct {
 	// grace is how late a task may come back and still be taken for the one
 	// that was sent away, rather than for one that was owned meanwhile and is
-	// announced anew. Without the difference, all nodes that remember a task
-	// from before would claim it at once.
+	// announced anew, of which a balancer wrapped in another may not be told.
+	// Without the difference, all nodes that remember a task from before would
+	// claim it at once.
 	grace time.Duration
 
 	base          time.Time
@@ -37,6 +38,12 @@ const maxLate = 8
 
 func newWaiting(grace time.Duration) waiting {
 	return waiting{grace: grace, newer: make(map[uint64]wait)}
+}
+
+// forget drops a task that has had an owner since it was waiting.
+func (w *waiting) forget(task uint64) {
+	delete(w.newer, task)
+	delete(w.older, task)
 }
 
 // recall returns what is remembered of a task.

@@ -235,6 +235,13 @@ func (b *pausedBalancer) CanClaim(t metafora.Task) (time.Time, bool) {
 	return b.Balancer.CanClaim(t)
 }
 
+func (b *pausedBalancer) Forget(id string) {
+	b.inc.awake()
+	if f, ok := b.Balancer.(metafora.Forgetter); ok {
+		f.Forget(id)
+	}
+}
+
 func (b *pausedBalancer) Balance() []string {
 	b.inc.awake()
 	return b.Balancer.Balance()

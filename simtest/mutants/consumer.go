@@ -78,7 +78,7 @@ var ofConsumer = []mutant{
 	{
 		name: "again-lost-after-loss", file: runningGo,
 		why: "a task that is announced while the handler of a lost claim returns is forgotten",
-		edits: one("c.deferred.add(candidate{task: r.again, announced: now}, now, DeferredByRun)",
+		edits: one("c.deferred.add(candidate{task: r.again, announced: now, unasked: true}, now, DeferredByRun)",
 			"_ = now"),
 	},
 	{
