@@ -10,8 +10,11 @@ import (
 	"github.com/metafora-go/metafora/simtest/simetcd"
 )
 
-// namespace is that of all simulations.
-const namespace = "/sim"
+// namespace is that of all simulations, clientName is who calls that is no node.
+const (
+	namespace  = "/sim"
+	clientName = "client"
+)
 
 // place is what a key of package backend/etcd is about.
 type place struct {
@@ -145,6 +148,11 @@ func deedsOf(c *simetcd.Call) []deed {
 		}
 		if deeds == nil {
 			deeds = []deed{deedOf(r.Success)}
+		}
+		for i := range deeds {
+			if c.Node() == clientName && deeds[i].verb == string(OpDone) {
+				deeds[i].verb = string(OpDelete) // the same request, but for the compares
+			}
 		}
 		return deeds
 	case *pb.LeaseGrantRequest:

@@ -35,7 +35,8 @@ type numbers struct {
 // rapid are small ones most of the time, which is of use for sizes, not for choices;
 // and since it takes rapid long to shrink the words that integers are made from.
 type dice struct {
-	bit *rapid.Generator[bool]
+	bit  *rapid.Generator[bool]
+	pick *rapid.Generator[int]
 	// step is one group of bits for a step, which rapid's shrinker can take out.
 	step *rapid.Generator[numbers]
 	// nothing draws no bit, and reads as one that is not set.
@@ -44,6 +45,7 @@ type dice struct {
 
 func newDice() *dice {
 	d := &dice{bit: rapid.Bool(), nothing: rapid.Make[struct{}]()}
+	d.pick = rapid.Custom(func(t *rapid.T) int { return d.number(t, pickBits) })
 	d.step = rapid.Custom(func(t *rapid.T) (n numbers) {
 		if n.action = d.number(t, actionBits); n.action != 0 {
 			for i := range n.picks {
@@ -92,9 +94,9 @@ func (d *drawn) end() {
 	}
 }
 
-func (d *drawn) pick(n int, _ string) int {
+func (d *drawn) pick(n int, what string) int {
 	if !d.inStep {
-		return d.number(d.t, pickBits) % n
+		return d.dice.pick.Draw(d.t, what) % n
 	}
 	if len(d.picks) == 0 {
 		return 0

@@ -42,7 +42,7 @@ func newEtcdBroker(s *Sim) *etcdBroker {
 		never:   make(chan time.Time),
 	}
 	b.adminConn = b.server.Client("admin", nil)
-	b.userConn = b.server.Client("client", func(ctx context.Context, c *simetcd.Call) error {
+	b.userConn = b.server.Client(clientName, func(ctx context.Context, c *simetcd.Call) error {
 		return s.wait(ctx, c.Closed(), &pending{call: c})
 	})
 	b.adminCli = b.newClient(b.adminConn, 1)

@@ -440,7 +440,7 @@ func (s *Sim) ask(what string, call func(context.Context, Client) error, answere
 			if err != nil {
 				text = "client: " + what + ": " + err.Error()
 			}
-			s.log("client", nil, text)
+			s.log(clientName, nil, text)
 		})
 	})
 }

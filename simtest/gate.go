@@ -331,5 +331,5 @@ func (p *pending) node() string {
 	case p.call != nil:
 		return p.call.Node()
 	}
-	return "client"
+	return clientName
 }

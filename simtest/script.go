@@ -49,6 +49,7 @@ const (
 	OpList    Op = "list"
 	OpWatch   Op = "watch"
 	OpSubmit  Op = "submit"
+	OpDelete  Op = "delete"
 	OpTake    Op = "take command"
 	OpSend    Op = "send"
 	OpReturn  Op = "return of" // a handler is about to return: one of a Sim without Handle
