@@ -53,11 +53,12 @@ func actions() []action {
 }
 
 // deck has each action that may be drawn as often as its weight says.
-func deck(without []Fault) []action {
-	var d []action
-	for _, a := range actions() {
-		if !slices.Contains(without, a.fault) {
-			d = append(d, slices.Repeat([]action{a}, a.weight)...)
+func deck(without []Fault) []*action {
+	var d []*action
+	list := actions()
+	for i := range list {
+		if a := &list[i]; !slices.Contains(without, a.fault) {
+			d = append(d, slices.Repeat([]*action{a}, a.weight)...)
 		}
 	}
 	return d

@@ -90,7 +90,7 @@ type lockState struct {
 }
 
 // after returns the state after an operation, and whether its answer is possible.
-func (st lockState) after(o operation) (lockState, bool) {
+func (st lockState) after(o *operation) (lockState, bool) {
 	certain := !o.open && o.err == nil
 	switch o.kind {
 	case submitTask:
@@ -145,22 +145,28 @@ func (o *operation) refused() bool {
 func (s *Sim) checkHistory() {
 	s.mu.Lock()
 	byTask := make(map[string][]porcupine.Operation)
-	for _, op := range s.history.ops {
+	for i := range s.history.ops {
+		op := &s.history.ops[i]
 		if op.refused() {
 			continue
 		}
+		ret := op.ret
 		if op.open || op.err != nil {
-			op.ret = math.MaxInt64 // it may take effect whenever it wants
+			ret = math.MaxInt64 // it may take effect whenever it wants
 		}
 		byTask[op.id] = append(byTask[op.id], porcupine.Operation{
-			ClientId: op.client, Input: op, Call: op.call, Output: nil, Return: op.ret,
+			ClientId: op.client, Input: op, Call: op.call, Output: nil, Return: ret,
 		})
 	}
 	s.mu.Unlock()
 	model := porcupine.Model{
 		Init: func() any { return lockState{} },
 		Step: func(state, input, _ any) (bool, any) {
-			next, ok := state.(lockState).after(input.(operation))
+			before := state.(lockState)
+			next, ok := before.after(input.(*operation))
+			if next == before {
+				return ok, state
+			}
 			return ok, next
 		},
 	}
@@ -168,13 +174,13 @@ func (s *Sim) checkHistory() {
 		if !porcupine.CheckOperations(model, byTask[id]) {
 			var list []string
 			for _, op := range byTask[id] {
-				list = append(list, op.Input.(operation).String())
+				list = append(list, op.Input.(*operation).String())
 			}
 			s.violate(linearizable, "no order explains what was answered about %s:\n%s", id, strings.Join(list, "\n"))
 		}
 	}
 }
 
-func (o operation) String() string {
+func (o *operation) String() string {
 	return fmt.Sprintf("%s %s #%d [%d, %d] %v", o.kind, o.id, o.fence, o.call, o.ret, o.err)
 }

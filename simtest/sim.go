@@ -42,7 +42,7 @@ type Sim struct {
 	rounds   int                 // see round
 	hold     func(*pending) bool // keeps what it holds for from happening
 	held     []*pending
-	deck     []action
+	deck     []*action
 	flowing  bool           // everything is delivered in order
 	leaving  bool           // all nodes shut down
 	asks     sync.WaitGroup // calls of clients

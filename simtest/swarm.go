@@ -10,14 +10,14 @@ import "slices"
 //
 // A place of the deck keeps its action unless that is one to do without, so that a
 // step means the same in most mixtures.
-func swarm(deck []action, number int) []action {
+func swarm(deck []*action, number int) []*action {
 	if number == 0 {
 		return deck
 	}
-	var likely []action
+	var likely []*action
 	for _, a := range deck {
 		if !a.idle(number) {
-			likely = append(likely, slices.Repeat([]action{a}, a.boost(number))...)
+			likely = append(likely, slices.Repeat([]*action{a}, a.boost(number))...)
 		}
 	}
 	mixed := slices.Clone(deck)
@@ -36,10 +36,10 @@ func (s *Sim) drawSwarm() int {
 }
 
 // idle reports whether a mixture does without an action.
-func (a action) idle(number int) bool { return !a.basic() && scramble(number, a.dice())%2 == 0 }
+func (a *action) idle(number int) bool { return !a.basic() && scramble(number, a.dice())%2 == 0 }
 
 // boost is by how much an action gets more of the places that others leave.
-func (a action) boost(number int) int {
+func (a *action) boost(number int) int {
 	if a.basic() || scramble(number, a.dice())%3 == 0 {
 		return 1
 	}
@@ -47,12 +47,12 @@ func (a action) boost(number int) int {
 }
 
 // basic actions take part in each mixture.
-func (a action) basic() bool {
+func (a *action) basic() bool {
 	return a.name == "flow" || a.name == "restart" || a.name == "mend" || a.weight >= 6
 }
 
 // dice tells actions apart, whatever other actions there are.
-func (a action) dice() (n int) {
+func (a *action) dice() (n int) {
 	for _, c := range []byte(a.name) {
 		n = 31*n + int(c)
 	}
