@@ -43,7 +43,7 @@ func newEtcdBroker(s *Sim) *etcdBroker {
 	}
 	b.adminConn = b.server.Client("admin", nil)
 	b.userConn = b.server.Client(clientName, func(ctx context.Context, c *simetcd.Call) error {
-		return s.wait(ctx, c.Closed(), &pending{call: c})
+		return s.wait(ctx, c.Closed(), newRequest(nil, c))
 	})
 	b.adminCli = b.newClient(b.adminConn, 1)
 	b.userCli = b.newClient(b.userConn, 2)
@@ -66,7 +66,7 @@ func (b *etcdBroker) newClient(conn *simetcd.Client, seed uint64) *etcd.Client {
 
 func (b *etcdBroker) join(inc *incarnation) coordinator {
 	conn := b.server.Client(inc.node.name, func(ctx context.Context, c *simetcd.Call) error {
-		return b.sim.wait(ctx, c.Closed(), &pending{inc: inc, call: c})
+		return b.sim.wait(ctx, c.Closed(), newRequest(inc, c))
 	})
 	b.clients[inc] = conn
 	coord, err := etcd.NewCoordinator(conn, inc.node.name, etcd.Options{
@@ -84,9 +84,7 @@ func (b *etcdBroker) join(inc *incarnation) coordinator {
 
 // gate only orders calls: what may fail are the requests that follow from them.
 func (b *etcdBroker) gate(ctx context.Context, inc *incarnation, verb, id string) error {
-	p := newLocal(inc, verb, id)
-	p.ordering = true
-	return b.sim.wait(ctx, nil, p)
+	return b.sim.wait(ctx, nil, newPending(anOrder, inc, verb, id))
 }
 
 func (b *etcdBroker) watch(ctx context.Context, p *probe, tasks chan<- metafora.Task) error {
@@ -203,7 +201,7 @@ func (s *Sim) lists(inc *incarnation) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range s.waiting {
-		if p.inc == inc && p.call != nil && p.call.Kind() == simetcd.KindGet {
+		if p.inc == inc && p.kind == aRequest && p.call.Kind() == simetcd.KindGet {
 			return true
 		}
 	}
@@ -325,7 +323,7 @@ func (b *etcdBroker) close() { b.server.Close() }
 
 // granted notes whose a lease is that a request has got.
 func (s *Sim) granted(p *pending) {
-	if p.inc == nil || p.call == nil || p.call.Kind() != simetcd.KindGrant {
+	if p.inc == nil || p.kind != aRequest || p.call.Kind() != simetcd.KindGrant {
 		return
 	}
 	if resp, _ := p.call.Result(); resp != nil {

@@ -165,7 +165,7 @@ func (s *Sim) stepExpiry() bool {
 func (s *Sim) calls(remote bool) []*pending {
 	var calls []*pending
 	for _, p := range s.ready() {
-		if p.call != nil || remote && p.remote {
+		if p.kind == aRequest || remote && p.kind == aCall {
 			calls = append(calls, p)
 		}
 	}

@@ -131,7 +131,7 @@ func (s *Sim) round() bool {
 }
 
 func (s *Sim) deliver(d delivery, revisions int) {
-	s.log(d.node(), &pending{news: d.news()}, "")
+	s.log(d.node(), d.news(), "")
 	d.deliver(revisions)
 	s.settle()
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing/synctest"
@@ -20,22 +19,13 @@ var ErrCrashed = errors.New("simtest: node has crashed")
 // pending is something that a node or a client is about to do and that waits
 // until the scheduler lets it happen.
 type pending struct {
-	inc  *incarnation  // who does it; nil for a client
-	call *simetcd.Call // a request to etcd, or else
-	news fmt.Stringer  // news for a node, or else
-	op   Op            // what it is, and
-	id   string        // of which task
-	// local things happen within the node's process, whether or not the broker
-	// can be reached.
-	local bool
-	// ordering says that requests follow, which are what can be held.
-	ordering bool
-	// remote is a call to a broker that has no requests of its own.
-	remote bool
-	// arrival is news that has come as far as a node.
-	arrival bool
-	verdict chan error // holds one
-	seq     int        // in the order of arrival
+	kind    pendingKind
+	inc     *incarnation  // who does it; nil for a client
+	call    *simetcd.Call // if it is a request, or else
+	op      Op            // what it is, and
+	id      string        // of which task
+	verdict chan error    // holds one
+	seq     int           // in the order of arrival
 	// run is the handler that is about to leave.
 	run *run
 	// slow is set for what arrives only when a step has drawn it.
@@ -44,17 +34,28 @@ type pending struct {
 	lateSince int64
 }
 
-// newLocal is something within a process.
-func newLocal(inc *incarnation, verb, id string) *pending {
-	return &pending{inc: inc, op: Op(verb), id: id, local: true}
+// pendingKind is what kind of thing it is.
+type pendingKind int
+
+const (
+	aRequest  pendingKind = iota // to etcd
+	aCall                        // of a broker that has no requests of its own
+	aStep                        // within a process, whether or not the broker can be reached
+	anOrder                      // likewise; requests follow, which are what can be held
+	anArrival                    // news that has come as far as a node
+)
+
+func newRequest(inc *incarnation, c *simetcd.Call) *pending {
+	return &pending{kind: aRequest, inc: inc, call: c}
+}
+
+func newPending(kind pendingKind, inc *incarnation, verb, id string) *pending {
+	return &pending{kind: kind, inc: inc, op: Op(verb), id: id}
 }
 
 func (p *pending) String() string {
-	switch {
-	case p.call != nil:
+	if p.kind == aRequest {
 		return describeCall(p.call)
-	case p.news != nil:
-		return p.news.String()
 	}
 	return strings.TrimSpace(string(p.op) + " " + p.id)
 }
@@ -62,10 +63,13 @@ func (p *pending) String() string {
 // possible reports whether the network and the node let p happen now. News is
 // delivered, and a remote call finds out by itself that the broker is out of reach.
 func (p *pending) possible() bool {
-	if p.arrival {
+	switch {
+	case p.kind == anArrival:
 		return false
+	case p.inc == nil:
+		return true
 	}
-	return p.inc == nil || !p.inc.paused && (p.local || p.remote || !p.inc.cut)
+	return !p.inc.paused && (p.kind != aRequest || !p.inc.cut)
 }
 
 // wait stops the caller until the scheduler has decided about p.
@@ -88,7 +92,7 @@ func (s *Sim) enqueue(p *pending) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p.inc != nil && p.inc.dead {
-		if p.call != nil {
+		if p.kind == aRequest {
 			return simetcd.ErrClosing
 		}
 		return ErrCrashed
@@ -143,7 +147,7 @@ func (s *Sim) dismiss() bool {
 const maxLate = 8
 
 func (s *Sim) keepLate(p *pending) {
-	if p.call != nil && !p.call.Applied() && changesSomething(p.call) {
+	if p.kind == aRequest && !p.call.Applied() && changesSomething(p.call) {
 		p.lateSince = s.timeline.step.Load()
 		s.late = append(s.late, p)
 	}
@@ -189,8 +193,8 @@ func comparePending(a, b *pending) int {
 	if c := strings.Compare(a.node(), b.node()); c != 0 {
 		return c
 	}
-	if a.call == nil || b.call == nil {
-		return cmp.Or(compareBools(a.call != nil, b.call != nil), strings.Compare(string(a.op), string(b.op)),
+	if a.kind != aRequest || b.kind != aRequest {
+		return cmp.Or(compareBools(a.kind == aRequest, b.kind == aRequest), strings.Compare(string(a.op), string(b.op)),
 			strings.Compare(a.id, b.id), cmp.Compare(a.seq, b.seq))
 	}
 	if c := strings.Compare(string(a.call.Kind()), string(b.call.Kind())); c != 0 {
@@ -220,7 +224,7 @@ func (s *Sim) answer(p *pending, err error) {
 
 // apply lets a request take effect at the broker, on behalf of who sent it.
 func (s *Sim) apply(p *pending) {
-	if p.call == nil {
+	if p.kind != aRequest {
 		return
 	}
 	s.actor = actor{kind: byCall, inc: p.inc}
@@ -239,7 +243,7 @@ func (s *Sim) let(p *pending) {
 		s.log(p.node(), p, "")
 	}
 	s.apply(p)
-	if p.remote {
+	if p.kind == aCall {
 		s.actor = actor{kind: byCall, inc: p.inc}
 	}
 	s.answer(p, nil)
@@ -265,11 +269,11 @@ func (s *Sim) answerLater(p *pending) {
 }
 
 // answered reports whether the reply to a request is on its way.
-func (p *pending) answered() bool { return p.call != nil && p.call.Applied() }
+func (p *pending) answered() bool { return p.kind == aRequest && p.call.Applied() }
 
 // failure is what a request that fails returns.
 func (p *pending) failure() error {
-	if p.remote {
+	if p.kind == aCall {
 		return memory.ErrUnreachable
 	}
 	return simetcd.ErrUnavailable
@@ -286,7 +290,7 @@ func (s *Sim) lose(p *pending) {
 // needRequest refuses what only a request to etcd can meet. Package memory settles
 // by itself what became of a call.
 func (s *Sim) needRequest(p *pending) {
-	if p.call == nil {
+	if p.kind != aRequest {
 		s.Fatalf("%s: the reply to something that is no request to etcd cannot be lost", p)
 	}
 }
@@ -314,8 +318,8 @@ func (s *Sim) arrive(p *pending) {
 // routine reports whether p is what nodes do all the time, and is not worth a line
 // when nothing is wrong with it.
 func (p *pending) routine() bool {
-	if p.call == nil {
-		return p.ordering
+	if p.kind != aRequest {
+		return p.kind == anOrder
 	}
 	switch p.call.Kind() {
 	case simetcd.KindKeepAlive, simetcd.KindGet, simetcd.KindWatch, simetcd.KindGrant:
@@ -328,7 +332,7 @@ func (p *pending) node() string {
 	switch {
 	case p.inc != nil:
 		return p.inc.node.name
-	case p.call != nil:
+	case p.kind == aRequest:
 		return p.call.Node()
 	}
 	return clientName

@@ -81,13 +81,13 @@ func (n *memoryNode) Close() error {
 func (n *memoryNode) Command(ctx context.Context) (metafora.Command, error) {
 	c, err := n.Coordinator.Command(ctx)
 	if err == nil {
-		err = n.inc.sim.wait(ctx, nil, newNews(n.inc, "commands", c.Name))
+		err = n.inc.sim.wait(ctx, nil, newPending(anArrival, n.inc, "commands", c.Name))
 	}
 	return c, err
 }
 
 func (b *memoryBroker) gate(ctx context.Context, inc *incarnation, verb, id string) error {
-	return b.sim.wait(ctx, nil, newRemote(inc, verb, id))
+	return b.sim.wait(ctx, nil, newPending(aCall, inc, verb, id))
 }
 
 func (b *memoryBroker) watch(ctx context.Context, p *probe, tasks chan<- metafora.Task) error {
@@ -96,7 +96,7 @@ func (b *memoryBroker) watch(ctx context.Context, p *probe, tasks chan<- metafor
 	for {
 		select {
 		case t := <-announced:
-			if b.sim.wait(ctx, nil, newNews(p.inc, "tasks", t.ID())) != nil {
+			if b.sim.wait(ctx, nil, newPending(anArrival, p.inc, "tasks", t.ID())) != nil {
 				return p.returned(<-ended)
 			}
 			select {
@@ -109,16 +109,6 @@ func (b *memoryBroker) watch(ctx context.Context, p *probe, tasks chan<- metafor
 	}
 }
 
-// newRemote is a call of package backend/memory.
-func newRemote(inc *incarnation, verb, id string) *pending {
-	return &pending{inc: inc, op: Op(verb), id: id, remote: true}
-}
-
-// newNews is news for a node.
-func newNews(inc *incarnation, what, id string) *pending {
-	return &pending{inc: inc, op: Op(what), id: id, arrival: true}
-}
-
 func (b *memoryBroker) admin() Client { return b.broker.Client() }
 func (b *memoryBroker) user() Client  { return memoryClient{b.broker.Client(), b.sim} }
 
@@ -129,7 +119,7 @@ type memoryClient struct {
 }
 
 func (c memoryClient) wait(ctx context.Context, verb, id string) error {
-	return c.sim.wait(ctx, nil, newRemote(nil, verb, id))
+	return c.sim.wait(ctx, nil, newPending(aCall, nil, verb, id))
 }
 
 func (c memoryClient) SubmitTask(ctx context.Context, t metafora.Task) error {
@@ -256,7 +246,7 @@ func (b *memoryBroker) deliveries() []delivery {
 	defer s.mu.Unlock()
 	list := b.arrivals[:0]
 	for p := range s.waiting {
-		if p.arrival && !p.inc.paused && !p.inc.cut && !p.inc.node.deaf {
+		if p.kind == anArrival && !p.inc.paused && !p.inc.cut && !p.inc.node.deaf {
 			list = append(list, arrival{p})
 		}
 	}

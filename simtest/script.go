@@ -82,8 +82,8 @@ func (p *pending) matches(node string, op Op, id string) bool {
 	if node != "" && p.node() != node {
 		return false
 	}
-	if p.call == nil {
-		return !p.ordering && p.op == op && (id == "" || p.id == id)
+	if p.kind != aRequest {
+		return p.kind != anOrder && p.op == op && (id == "" || p.id == id)
 	}
 	return slices.ContainsFunc(deedsOf(p.call), func(d deed) bool {
 		return d.verb == string(op) && (id == "" || d.id == id)

@@ -30,7 +30,7 @@ func (s *Sim) drawnStateful(ctx context.Context, _ metafora.Task, commands <-cha
 		case <-ctx.Done():
 			m = statemachine.Release()
 		}
-		leave := &pending{inc: r.inc, op: opAnswer, id: r.claim.TaskID, local: true, run: r}
+		leave := &pending{kind: aStep, inc: r.inc, op: opAnswer, id: r.claim.TaskID, run: r}
 		if s.wait(context.Background(), nil, leave) != nil {
 			return statemachine.Release()
 		}

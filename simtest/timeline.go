@@ -17,14 +17,14 @@ type timeline struct {
 	entries []entry // Sim.mu guards them
 }
 
-// entry is one thing that happened. What the scheduler did has a pending or a
+// entry is one thing that happened. What the scheduler did has a thing or a
 // text and comes first in its step; what followed from it comes after.
 type entry struct {
 	step  int64
 	order int // among those of the scheduler, 0 for what followed
 	at    time.Duration
 	node  string // "" for the broker and its clients
-	what  *pending
+	what  fmt.Stringer
 	text  string
 }
 
@@ -41,7 +41,7 @@ func (e *entry) String() string {
 
 // log adds to the timeline. The scheduler logs the fate of a pending; nodes log
 // what they do in consequence.
-func (s *Sim) log(node string, what *pending, text string) {
+func (s *Sim) log(node string, what fmt.Stringer, text string) {
 	if s.cfg.Coarse {
 		return
 	}
