@@ -107,7 +107,7 @@ func (s *Sim) submit(ids ...string) {
 	tasks := make([]metafora.Task, len(ids))
 	var answered []func(error, uint64)
 	for i, id := range ids {
-		tasks[i] = metafora.NewTask(id)
+		tasks[i] = s.newTask(id)
 		answered = append(answered, s.history.begin(nil, submitTask, id, 0))
 	}
 	what := "submit " + strings.Join(ids[:min(len(ids), 5)], ", ")

@@ -73,6 +73,7 @@ func (b *etcdBroker) join(inc *incarnation) coordinator {
 		Namespace: namespace,
 		TTL:       b.sim.cfg.TTL,
 		Margin:    b.sim.cfg.Margin,
+		TaskFunc:  numberedTask,
 		NameWait:  4 * b.sim.cfg.TTL,
 		Rand:      inc.random,
 	})
@@ -128,12 +129,15 @@ func newChange(ev *clientv3.Event) change {
 func contentOf(kind placeKind, kv *mvccpb.KeyValue) *content {
 	var rec struct {
 		Node    string          `json:"node"`
+		Props   json.RawMessage `json:"props"`
 		Message json.RawMessage `json:"message"`
 	}
 	c := &content{since: kv.CreateRevision, lease: kv.Lease, value: kv.Value}
 	switch kind {
 	case atTask:
 		c.nonce = string(kv.Value)
+		_ = json.Unmarshal(kv.Value, &rec)
+		c.number = numberOf(rec.Props)
 	case atOwner:
 		_ = json.Unmarshal(kv.Value, &rec)
 		c.owner = rec.Node

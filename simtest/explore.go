@@ -377,8 +377,8 @@ func (s *Sim) drawSubmit() {
 	}
 	r := s.ledger.task(id)
 	r.submitting, r.submitted = true, 0
-	end := s.history.begin(nil, submitTask, id, 0)
-	s.ask("submit "+id, func(ctx context.Context, c Client) error { return c.SubmitTask(ctx, metafora.NewTask(id)) },
+	t, end := s.newTask(id), s.history.begin(nil, submitTask, id, 0)
+	s.ask("submit "+id, func(ctx context.Context, c Client) error { return c.SubmitTask(ctx, t) },
 		func(err error) {
 			end(err, 0)
 			r.submitting = false

@@ -11,6 +11,7 @@ import (
 type run struct {
 	inc     *incarnation
 	claim   metafora.Claim
+	task    metafora.Task
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	verdict chan bool // what a drawn handler is to return
@@ -66,13 +67,14 @@ func (s *Sim) handlerOf(inc *incarnation, p *probe) metafora.HandlerFunc {
 		inner = metafora.SimpleHandler(s.drawnHandler)
 	}
 	return func(t metafora.Task) metafora.Handler {
-		return &probeHandler{inner: inner(t), inc: inc}
+		return &probeHandler{inner: inner(t), inc: inc, task: t}
 	}
 }
 
 type probeHandler struct {
 	inner metafora.Handler
 	inc   *incarnation
+	task  metafora.Task
 
 	// Sim.mu guards these: Stop may come first.
 	run     *run
@@ -82,7 +84,7 @@ type probeHandler struct {
 func (h *probeHandler) Run(ctx context.Context) bool {
 	s := h.inc.sim
 	claim, _ := metafora.ClaimFromContext(ctx)
-	r := &run{inc: h.inc, claim: claim, verdict: make(chan bool, 1), answer: make(chan statemachine.Message, 1)}
+	r := &run{inc: h.inc, claim: claim, task: h.task, verdict: make(chan bool, 1), answer: make(chan statemachine.Message, 1)}
 	ctx, r.cancel = context.WithCancelCause(context.WithValue(ctx, runContextKey{}, r))
 	defer r.cancel(nil)
 	r.ctx = ctx

@@ -24,6 +24,7 @@ type takenCommand struct {
 // record is one task ID's part of the ledger.
 type record struct {
 	submission int64 // 0 when there is no such task
+	number     int   // in the properties of the submission
 	owner      string
 	lease      int64
 	fence      int64 // 0 when it has no owner
@@ -98,6 +99,8 @@ type content struct {
 	lease int64  // that it lives on
 	value []byte // of a state, a command to a node, or the message to a task
 	nonce string // of a submission, "" where it has none
+	// number is what the properties of a submission hold.
+	number int
 }
 
 // enter takes in the changes of one revision.
@@ -123,7 +126,7 @@ func (l *ledger) enter(changes []change) {
 		r := l.task(c.id)
 		switch {
 		case c.kind == atTask && c.now != nil:
-			r.submission = c.now.since
+			r.submission, r.number = c.now.since, c.now.number
 		case c.kind == atTask:
 			r.submission = 0
 		case c.kind == atOwner && c.now != nil:

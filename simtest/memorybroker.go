@@ -29,7 +29,7 @@ type memoryBroker struct {
 func newMemoryBroker(s *Sim) *memoryBroker {
 	b := &memoryBroker{
 		sim:    s,
-		broker: memory.NewBroker(memory.WithTTL(s.cfg.TTL), memory.WithMargin(s.cfg.Margin)),
+		broker: memory.NewBroker(memory.WithTTL(s.cfg.TTL), memory.WithMargin(s.cfg.Margin), memory.WithTaskFunc(numberedTask)),
 	}
 	b.broker.Observe(func(c memory.Change) {
 		b.mu.Lock()
@@ -210,6 +210,9 @@ func memoryChange(c memory.Change) change {
 	ch := change{place: place{kind: kind, id: c.ID}, rev: int64(c.Revision)}
 	if !c.Gone {
 		ch.now = &content{since: ch.rev, owner: c.Node, lease: int64(c.Lease), value: c.Value}
+		if c.Kind == memory.TaskChange {
+			ch.now.number = numberOf(c.Value)
+		}
 	}
 	return ch
 }

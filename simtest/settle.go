@@ -41,20 +41,14 @@ func (s *Sim) Settle() {
 		panic(v)
 	}
 	s.settleTasks() // with those nodes that are there and take tasks
-	for _, n := range s.nodes {
-		if n.inc.left() {
-			s.checkEnd(n.inc)
-			s.start(n)
-			s.settle()
-		}
-	}
-	// This is as long as a process waits for its name, and more.
-	if !s.pass(5*s.cfg.TTL, func() bool { return s.missing() == "" }) {
-		s.violate(settles, "%s runs, and is not registered", s.missing())
-	}
+	s.complete()
 	s.unfreeze()
 	s.settleTasks()
 	s.settleBalance()
+	// A call that has failed is repeated by now.
+	if !s.pass(time.Minute, func() bool { return s.misjudged() == "" }) {
+		s.violate(indexIsTrue, "%s", s.misjudged())
+	}
 	s.flow(nil)
 	s.checkIndex()
 	s.checkTaken()
@@ -81,6 +75,37 @@ func (s *Sim) clearLate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.late = nil
+}
+
+// complete starts all nodes that are down, and has them join.
+func (s *Sim) complete() {
+	down := func(n *node) bool { return n.inc.left() }
+	for range 2 { // one that was joining when faults ended may have failed
+		for _, n := range s.nodes {
+			if down(n) {
+				s.checkEnd(n.inc)
+				s.start(n)
+				s.settle()
+			}
+		}
+		// This is as long as a process waits for its name, and more.
+		s.pass(5*s.cfg.TTL, func() bool { return s.missing() == "" || slices.ContainsFunc(s.nodes, down) })
+	}
+	if n := s.missing(); n != "" {
+		s.violate(settles, "%s is not registered", n)
+	}
+}
+
+// misjudged tells of a node that is wrong about who takes tasks, "" if none is.
+func (s *Sim) misjudged() string {
+	for _, n := range s.nodes {
+		for _, m := range n.inc.coord.Nodes() {
+			if takes := !s.node(m.Name).inc.consumer.Frozen(); m.Accepting != takes {
+				return fmt.Sprintf("%s takes %s for a node that takes tasks: %t, but it is %t", n.name, m.Name, m.Accepting, takes)
+			}
+		}
+	}
+	return ""
 }
 
 // missing names a node that has not joined the cluster, "" for none.

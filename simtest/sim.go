@@ -38,6 +38,8 @@ type Sim struct {
 	readyBuf []*pending
 	clients  int                 // calls of clients under way
 	sent     int                 // commands sent to nodes
+	// submissions counts the tasks that were to be submitted.
+	submissions int
 	steps    int                 // taken by Explore
 	rounds   int                 // see round
 	hold     func(*pending) bool // keeps what it holds for from happening
@@ -251,8 +253,10 @@ func (s *Sim) running() []*run {
 func (s *Sim) teardown() {
 	s.end()
 	for _, n := range s.nodes {
-		if n.inc != nil && !n.inc.left() {
-			s.crash(n.inc)
+		for _, inc := range append(n.past, n.inc) {
+			if inc != nil && !inc.dead { // one that has left may have left a handler behind
+				s.crash(inc)
+			}
 		}
 	}
 	s.broker.close()

@@ -9,6 +9,7 @@ const (
 	noLoss        = "nothing acknowledged is lost: a task goes only when it is done or deleted"
 	doneIsFinal   = "done is final: a finished task does not come back"
 	handsOff      = "no hand of an old claim: a node changes only what its current claim covers"
+	rightTask     = "right task: a handler has the task as it was submitted last"
 	inTime        = "in time: a live handler has the current claim, and its context ends a margin before the lease does"
 	oneName       = "one name: a name passes on only when the lease of the node that had it has ended"
 	trueAlarm     = "true alarm: a claim is reported lost to another only when it is"
