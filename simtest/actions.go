@@ -87,8 +87,16 @@ func (s *Sim) DeleteOwner(id string) bool {
 }
 
 // Compact drops the broker's history up to now.
-func (s *Sim) Compact() {
-	s.act("history is compacted", s.broker.compact)
+func (s *Sim) Compact() { s.CompactBut(0) }
+
+// CompactBut drops the broker's history but for the last so many revisions. Package
+// memory has none to keep: it drops all.
+func (s *Sim) CompactBut(revisions int) {
+	text := "history is compacted"
+	if revisions > 0 {
+		text += fmt.Sprintf(" but for the last %d revisions", revisions)
+	}
+	s.act(text, func() { s.broker.compact(revisions) })
 }
 
 // Submit submits tasks, in order but for a coarse simulation, which submits all at

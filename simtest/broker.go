@@ -53,7 +53,8 @@ type broker interface {
 
 	revoke(node string) bool
 	deleteOwner(id string) bool
-	compact()
+	// compact drops the history but for the last so many revisions.
+	compact(keep int)
 
 	cut(inc *incarnation)
 	paused(inc *incarnation)

@@ -299,8 +299,8 @@ func (b *etcdBroker) deleteOwner(id string) bool {
 	return err == nil
 }
 
-func (b *etcdBroker) compact() {
-	_ = b.server.Compact(b.server.Revision())
+func (b *etcdBroker) compact(keep int) {
+	_ = b.server.Compact(b.server.Revision() - int64(keep)) // refused where it is gone already
 }
 
 func (b *etcdBroker) cut(*incarnation)    {}

@@ -218,7 +218,7 @@ func (s *Sim) stepBreakWatch() bool {
 }
 
 func (s *Sim) stepCompact() bool {
-	s.Compact()
+	s.CompactBut(s.source.pick(8, "revisions to keep"))
 	return true
 }
 

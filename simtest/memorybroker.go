@@ -305,7 +305,7 @@ func (b *memoryBroker) deleteOwner(id string) bool {
 	return b.broker.DeleteOwner(id)
 }
 
-func (b *memoryBroker) compact() { b.broker.Compact() }
+func (b *memoryBroker) compact(int) { b.broker.Compact() }
 
 func (b *memoryBroker) cut(inc *incarnation)    { b.link(inc) }
 func (b *memoryBroker) paused(inc *incarnation) { b.link(inc) }
