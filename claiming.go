@@ -57,7 +57,9 @@ func (c *Consumer) reconsider() {
 	}
 	if !c.coord.Claimable(d.id) {
 		// It is announced again should it become claimable.
-		c.log.Debug("deferred task is gone or owned", "task", d.id)
+		if c.log.IsDebug() {
+			c.log.Debug("deferred task is gone or owned", "task", d.id)
+		}
 		return
 	}
 	c.offer(d.candidate)
@@ -72,7 +74,9 @@ func (c *Consumer) offer(cand candidate) {
 	until, ok := c.canClaim(cand.task)
 	if !ok {
 		until = later(until, time.Now().Add(minDeferral))
-		c.log.Debug("task refused by the balancer", "task", cand.task.ID(), "until", until)
+		if c.log.IsDebug() { // for each task of the cluster, else for nothing
+			c.log.Debug("task refused by the balancer", "task", cand.task.ID(), "until", until)
+		}
 		c.mu.Lock()
 		c.deferred.add(cand, until, DeferredByBalancer)
 		c.mu.Unlock()

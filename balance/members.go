@@ -88,23 +88,24 @@ func (ms *members) reload(now time.Time, own int) {
 	ms.asOf, ms.self = now, -1
 	next, old, stayed := ms.spare[:0], ms.list, 0
 	for _, n := range ms.cluster.Nodes() {
-		for len(old) > 0 && old[0].node.Name < n.Name {
+		for len(old) > 0 && old[0].node.Name != n.Name && old[0].node.Name < n.Name {
 			old = old[1:]
 		}
 		if !n.Accepting || (ms.filter != nil && !ms.filter(n)) {
 			continue
 		}
-		m := member{seed: xxhash.Sum64String(n.Name)}
 		if len(old) > 0 && old[0].node.Name == n.Name {
-			m = old[0]
+			next, old = append(next, old[0]), old[1:]
 			stayed++
+		} else {
+			next = append(next, member{seed: xxhash.Sum64String(n.Name)})
 		}
+		m := &next[len(next)-1]
 		m.read(n, ms.cluster.NodeTaskCount(n.Name), now, ms.window)
 		m.wanted = m.active || ms.trials && m.trust.onTrial(now) && m.expected == m.tally.counted
 		if n.Name == ms.name {
-			ms.self, m.owned, m.expected = len(next), own, max(own, m.expected)
+			ms.self, m.owned, m.expected = len(next)-1, own, max(own, m.expected)
 		}
-		next = append(next, m)
 	}
 	if stayed != len(ms.list) || stayed != len(next) {
 		ms.changes++

@@ -225,10 +225,15 @@ const roundsPerCheck = 16
 // checkRuns looks at the handlers that could do something right now.
 func (s *Sim) checkRuns() {
 	now := time.Now()
+	s.suspect(now)
 	s.mu.Lock()
 	var live, bad []*run
 	for _, r := range s.runs {
-		if r.liveLocked() {
+		if r.record == nil {
+			r.record = s.ledger.task(r.claim.TaskID)
+		}
+		current := r.record.fence == int64(r.claim.Fence) && s.leases[r.record.lease] == r.inc
+		if (!current || r.inc.suspect) && r.liveLocked() {
 			live = append(live, r)
 		}
 	}
@@ -244,6 +249,21 @@ func (s *Sim) checkRuns() {
 	}
 }
 
+// suspect marks the processes whose handlers may be wrong to run under current claims.
+// There are far more handlers than processes.
+func (s *Sim) suspect(now time.Time) {
+	for _, inc := range s.leases {
+		inc.suspect = false
+	}
+	for lease, inc := range s.leases {
+		if inc.dead || inc.suspect {
+			continue
+		}
+		end, ok := s.broker.leaseEnd(lease)
+		inc.suspect = inc.consumer.Draining() || now.After(inc.coord.LeaseDeadline()) || ok && now.After(end.Add(-s.cfg.Margin))
+	}
+}
+
 // runProblem tells what is wrong with a live handler, nil for nothing.
 func (s *Sim) runProblem(r *run, now time.Time) *violation {
 	if r.inc.consumer.Draining() && !r.stopped {
@@ -252,7 +272,7 @@ func (s *Sim) runProblem(r *run, now time.Time) *violation {
 	if until := r.inc.coord.LeaseDeadline(); now.After(until) {
 		return &violation{inTime, fmt.Sprintf("%s runs %s, and knows that its lease is over since %v", r.inc, r.claim.TaskID, until)}
 	}
-	rec, fence := s.ledger.task(r.claim.TaskID), int64(r.claim.Fence)
+	rec, fence := r.record, int64(r.claim.Fence)
 	if rec.fence != fence {
 		if rec.excused[fence] {
 			return nil

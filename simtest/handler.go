@@ -16,6 +16,7 @@ type run struct {
 	cancel  context.CancelCauseFunc
 	verdict chan bool // what a drawn handler is to return
 	answer  chan statemachine.Message
+	record  *record // of its task; the root goroutine alone uses it
 	// Sim.mu guards these.
 	stopped  bool // it was asked to stop
 	returned bool

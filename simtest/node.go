@@ -40,6 +40,7 @@ type incarnation struct {
 	cut    bool // the network does not reach it
 
 	leaving bool          // it was asked to leave
+	suspect bool          // see checkRuns; the root goroutine alone uses it
 	resumed chan struct{} // closed when paused ends
 
 	// Sim.mu guards these.
