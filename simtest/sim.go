@@ -36,19 +36,19 @@ type Sim struct {
 	leases   map[int64]*incarnation
 	actor    actor
 	readyBuf []*pending
-	clients  int                 // calls of clients under way
-	sent     int                 // commands sent to nodes
+	clients  int // calls of clients under way
+	sent     int // commands sent to nodes
 	// submissions counts the tasks that were to be submitted.
 	submissions int
-	steps    int                 // taken by Explore
-	rounds   int                 // see round
-	hold     func(*pending) bool // keeps what it holds for from happening
-	held     []*pending
-	deck     []*action
-	flowing  bool           // everything is delivered in order
-	leaving  bool           // all nodes shut down
-	asks     sync.WaitGroup // calls of clients
-	closing  sync.WaitGroup // Coordinators of crashed processes
+	steps       int                 // taken by Explore
+	rounds      int                 // see round
+	hold        func(*pending) bool // keeps what it holds for from happening
+	held        []*pending
+	deck        []*action
+	flowing     bool           // everything is delivered in order
+	leaving     bool           // all nodes shut down
+	asks        sync.WaitGroup // calls of clients
+	closing     sync.WaitGroup // Coordinators of crashed processes
 
 	ctx     context.Context // of the calls of clients
 	end     context.CancelFunc

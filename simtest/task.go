@@ -12,9 +12,11 @@ type numbered struct {
 	number int
 }
 
-func (t numbered) ID() string                   { return t.id }
-func (t numbered) String() string               { return t.id }
-func (t numbered) MarshalJSON() ([]byte, error) { return strconv.AppendInt(nil, int64(t.number), 10), nil }
+func (t numbered) ID() string     { return t.id }
+func (t numbered) String() string { return t.id }
+func (t numbered) MarshalJSON() ([]byte, error) {
+	return strconv.AppendInt(nil, int64(t.number), 10), nil
+}
 
 // newTask returns a task to submit.
 func (s *Sim) newTask(id string) metafora.Task {

@@ -5,6 +5,7 @@ const (
 	brokerGo   = "backend/memory/broker.go"
 	memLeaseGo = "backend/memory/lease.go"
 	nodeGo     = "backend/memory/coordinator.go"
+	notifyGo   = "backend/memory/notify.go"
 )
 
 var ofMemory = []mutant{
@@ -14,9 +15,9 @@ var ofMemory = []mutant{
 		edits: one(`case stored.owner != nil:`, `case stored.owner != nil && stored.owner.lease == c.lease:`),
 	},
 	{
-		name: "memory-any-claim", file: nodeGo, test: inMemory,
-		why:   "Release and Done take the claim that the node has now for the one they were called with",
-		edits: one(`case o == nil || o.claim != claim:`, `case o == nil:`),
+		name: "memory-lost-claim-kept", file: notifyGo, test: inMemory,
+		why:   "a node keeps a claim that it has lost: its Release ends that of the next owner",
+		edits: one("\tdelete(c.held, o.claim.TaskID)\n\to.lost", "\to.lost"),
 	},
 	{
 		name: "memory-release-not-announced", file: nodeGo, test: inMemory,
@@ -44,7 +45,7 @@ var ofMemory = []mutant{
 		edits: one(`r == nil || r.lease != l {`, `r == nil {`),
 	},
 	{
-		name: "memory-loss-not-told", file: "backend/memory/notify.go", test: inMemory,
+		name: "memory-loss-not-told", file: notifyGo, test: inMemory,
 		why:   "a claim that has ended is not reported lost",
 		edits: one("\tc.later(func() { c.context.Lost(o.claim, cause) })\n", ""),
 	},

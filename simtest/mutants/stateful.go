@@ -76,9 +76,19 @@ var ofStates = []mutant{
 		edits: one(`if cmd.ID > l.last {`, `if cmd.ID > 0 {`),
 	},
 	{
-		name: "memory-state-of-earlier-claim", file: nodeGo, test: statefulMemory,
-		why:   "a machine whose claim was lost stores under the one that its node has now",
-		edits: one(`case o == nil || o.claim != claim:`, `case o == nil:`),
+		name: "memory-state-unfenced", file: memStateGo, test: statefulMemory,
+		why: "a state is stored whoever owns the task",
+		edits: one(`err = s.c.withClaim(ctx, claim, func(o *ownership) error {`,
+			`err = func(f func(*ownership) error) error {
+			if err := s.c.enter(ctx); err != nil {
+				return err
+			}
+			defer s.c.broker.unlock()
+			if t := s.c.broker.tasks[claim.TaskID]; t != nil && s.c.link == connected {
+				return f(&ownership{task: t})
+			}
+			return metafora.ErrNotOwner
+		}(func(o *ownership) error {`),
 	},
 	{
 		name: "memory-submission-finds-state", file: brokerGo, test: statefulMemory,
