@@ -24,7 +24,7 @@ func slow(s *simtest.Sim) metafora.HandlerFunc {
 // The lease is lost while the handler is slow to leave. Its context ends a margin
 // before the lease does; what it says in the end touches no newer claim.
 func TestLeaseLostWhileHandlerIsSlow(t *testing.T) {
-	simtest.Script(t, eager(2), func(s *simtest.Sim) {
+	onEach(t, eager(2), func(s *simtest.Sim) {
 		s.Handle(slow(s))
 		s.Start()
 		s.Flow()
@@ -131,7 +131,7 @@ func TestRegistrationArrivesLate(t *testing.T) {
 // A handler ignores the shutdown of its node, which leaves it behind: its claim is
 // left to the lease, and so does the next process of that name.
 func TestShutdownWhileAHandlerIsStuck(t *testing.T) {
-	simtest.Script(t, simtest.Config{Nodes: 1}, func(s *simtest.Sim) {
+	onEach(t, simtest.Config{Nodes: 1}, func(s *simtest.Sim) {
 		s.Start()
 		s.Submit("t1")
 		s.Until("a runs t1", runsOn(s, "t1", "a"))
