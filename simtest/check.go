@@ -87,15 +87,22 @@ func (s *Sim) noteTaken(c change) {
 	}
 }
 
-// checkTaken looks for commands that a node has taken and not got.
-func (s *Sim) checkTaken() {
+// unread tells of a command that a node has not got, or has taken from the broker
+// and not got, nil for none.
+func (s *Sim) unread() *violation {
+	for _, n := range s.nodes {
+		if !n.inc.left() && s.ledger.letters[n.name] > 0 {
+			return &violation{commandsOnce, fmt.Sprintf("%s does not get a command that is at the broker", n.inc)}
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.ledger.taken {
 		if !t.inc.left() && s.commands[t.number] == 0 {
-			s.violate(commandsOnce, "%s has removed the command number %d, and does not handle it", t.inc, t.number)
+			return &violation{commandsOnce, fmt.Sprintf("%s has removed the command number %d, and does not handle it", t.inc, t.number)}
 		}
 	}
+	return nil
 }
 
 func (s *Sim) checkSubmitted(c change, r *record, all []change) {
@@ -202,6 +209,7 @@ func (s *Sim) check() {
 	s.checkStateful()
 	if !s.flowing && !s.cfg.Coarse {
 		s.checkViews()
+		s.checkUnused()
 	}
 	for _, inv := range s.invariants {
 		if err := inv.check(); err != nil {
@@ -348,6 +356,46 @@ func (s *Sim) checkViews() {
 			s.checkOwners(inc)
 		}
 	}
+}
+
+// patience is how long a node may own a task without having a handler for it, or
+// giving it up: it may have to wait before it tries something again.
+const patience = 15 * time.Second
+
+// checkUnused looks for claims that a node has forgotten.
+func (s *Sim) checkUnused() {
+	now := time.Now()
+	for _, id := range s.ids {
+		r := s.ledger.task(id)
+		inc := s.leases[r.lease]
+		switch {
+		case r.fence == 0 || inc == nil || inc.left() || s.runOf(inc, id, r.fence) != nil || s.disturbed(inc, r.lease):
+			r.unused = time.Time{}
+		case r.unused.IsZero():
+			r.unused = now
+		case now.Sub(r.unused) > patience:
+			s.violate(settles, "%s has owned %s for %v, and neither runs it nor gives it up", inc, id, now.Sub(r.unused))
+		}
+	}
+}
+
+// disturbed reports whether a node has reason to be late.
+func (s *Sim) disturbed(inc *incarnation, lease int64) bool {
+	end, ok := s.broker.leaseEnd(lease)
+	return inc.paused || inc.cut || len(inc.node.slow) > 0 || !ok || !end.After(time.Now()) ||
+		!s.broker.heard(inc, "tasks") || s.waits(inc)
+}
+
+// waits reports whether something of a node waits, other than to renew its lease.
+func (s *Sim) waits(inc *incarnation) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.waiting {
+		if p.inc == inc && !p.renews() {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Sim) checkMembers(inc *incarnation) {

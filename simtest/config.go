@@ -44,7 +44,7 @@ type Config struct {
 	Margin time.Duration
 	// BalanceInterval is that of the Consumers; default 15 s.
 	BalanceInterval time.Duration
-	// DrainTimeout is that of the Consumers; default 30 s.
+	// DrainTimeout is that of the Consumers; default 10 s.
 	DrainTimeout time.Duration
 	// Stateful makes the tasks stateful: handlers answer what Explore draws, which
 	// sends commands to them. See package statemachine, and [Sim.HandleStateful]
@@ -108,7 +108,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.TTL, 10*time.Second)
 	setDefault(&c.Margin, 2*time.Second)
 	setDefault(&c.BalanceInterval, 15*time.Second)
-	setDefault(&c.DrainTimeout, 30*time.Second)
+	setDefault(&c.DrainTimeout, 10*time.Second)
 	if c.Balancer == nil {
 		c.evens = true
 		c.Balancer = func(cs metafora.ClusterState) metafora.Balancer { return balance.NewRendezvous(cs) }

@@ -35,7 +35,8 @@ func actions() []action {
 		{"failed call", 3, FailedCalls, (*Sim).stepFail},
 		{"lost reply", 4, LostReplies, (*Sim).stepLose},
 		{"late reply", 3, SlowCalls, (*Sim).stepAnswerLater},
-		{"slow", 3, SlowCalls, (*Sim).stepSlow},
+		{"slow request", 2, SlowCalls, (*Sim).stepSlow},
+		{"slow node", 3, SlowCalls, (*Sim).stepSlowNode},
 		{"delayed call", 3, LateCalls, (*Sim).stepDelay},
 		{"late call", 3, LateCalls, (*Sim).stepArrive},
 		{"broken watch", 2, BrokenWatches, (*Sim).stepBreakWatch},
@@ -69,7 +70,7 @@ func deck(without []Fault) []*action {
 // nodes crash and come back, time passes. All invariants are checked after each.
 func (s *Sim) Explore() {
 	if len(s.deck) == 0 {
-		s.deck = swarm(deck(s.cfg.Without), s.drawSwarm())
+		s.mix(s.drawSwarm())
 	}
 	if !s.started {
 		// Where there are many, one makes up for what another forgets.
@@ -95,6 +96,7 @@ func (s *Sim) step(action int) {
 	s.timeline.step.Add(1)
 	a := s.deck[action*len(s.deck)/actionNumbers]
 	_ = a.try(s) || s.stepRequest() || s.stepNews() || s.stepClient() || s.stepTime()
+	s.revive()
 }
 
 func (s *Sim) stepFlow() bool {
@@ -237,8 +239,26 @@ func (s *Sim) stepCrash() bool {
 	inc, ok := draw(s, s.those(func(*incarnation) bool { return true }), "node")
 	if ok {
 		s.Crash(inc.node.name)
+		s.drawRestarts(inc.node)
 	}
 	return ok
+}
+
+// drawRestarts draws whether somebody sees to it that a node comes back.
+func (s *Sim) drawRestarts(n *node) {
+	if n.restarts = s.source.pick(2, "restarts") == 1; n.restarts {
+		s.log("", nil, n.name+" is to be started again at once")
+	}
+}
+
+// revive starts nodes again that are to be.
+func (s *Sim) revive() {
+	for _, n := range s.nodes {
+		if n.restarts && n.inc.left() {
+			s.checkEnd(n.inc)
+			s.Restart(n.name)
+		}
+	}
 }
 
 func (s *Sim) stepRestart() bool {
@@ -272,11 +292,13 @@ func (s *Sim) stepPause() bool {
 	return ok
 }
 
-// stepMend ends a partition or a pause.
+// stepMend ends a partition, a pause or what is slow.
 func (s *Sim) stepMend() bool {
-	inc, ok := draw(s, s.those(func(i *incarnation) bool { return i.cut || i.paused }), "node")
+	inc, ok := draw(s, s.those(func(i *incarnation) bool { return i.cut || i.paused || len(i.node.slow) > 0 }), "node")
 	switch {
 	case !ok:
+	case len(inc.node.slow) > 0:
+		s.act("nothing is slow at "+inc.node.name, func() { s.speedUp(inc.node) })
 	case inc.paused:
 		s.Resume(inc.node.name)
 	default:
@@ -298,6 +320,7 @@ func (s *Sim) stepShutdown() bool {
 	inc, ok := draw(s, s.those(func(i *incarnation) bool { return !i.paused }), "node")
 	if ok {
 		s.Shutdown(inc.node.name)
+		s.drawRestarts(inc.node)
 	}
 	return ok
 }

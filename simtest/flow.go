@@ -96,12 +96,12 @@ func (s *Sim) flow(until func() bool) (held bool) {
 			}
 			continue
 		}
-		if ready := s.ready(); slices.ContainsFunc(ready, (*pending).prompt) {
-			s.let(ready[slices.IndexFunc(ready, (*pending).prompt)])
+		if p := s.prompt(s.ready()); p != nil {
+			s.promptly(p)
 			continue
 		}
-		if ds := s.broker.deliveries(); slices.ContainsFunc(ds, s.onTime) {
-			s.deliver(ds[slices.IndexFunc(ds, s.onTime)], 1)
+		if d := s.promptNews(); d != nil {
+			s.deliver(d, 1)
 			continue
 		}
 		return false
@@ -143,6 +143,7 @@ func (s *Sim) pass(d time.Duration, until func() bool) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
+		s.revive()
 		if s.flow(until) {
 			return true
 		}
@@ -152,6 +153,7 @@ func (s *Sim) pass(d time.Duration, until func() bool) bool {
 		select {
 		case <-s.arrived:
 		case <-s.broker.due():
+		case <-s.nextAnswer():
 		case <-timer.C:
 		}
 		s.settle()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing/synctest"
+	"time"
 
 	"github.com/metafora-go/metafora/backend/memory"
 	"github.com/metafora-go/metafora/simtest/simetcd"
@@ -28,8 +29,10 @@ type pending struct {
 	seq     int           // in the order of arrival
 	// run is the handler that is about to leave.
 	run *run
-	// slow is set for what arrives only when a step has drawn it.
-	slow bool
+	// slow is set for what arrives only when a step has drawn it, answerAt for a
+	// reply that takes its time.
+	slow     bool
+	answerAt time.Time
 	// lateSince is the step in which the caller gave up.
 	lateSince int64
 }

@@ -1,6 +1,10 @@
 package simtest
 
-import "github.com/metafora-go/metafora/statemachine"
+import (
+	"time"
+
+	"github.com/metafora-go/metafora/statemachine"
+)
 
 // ledger is the truth: what the broker holds, followed change by change, and
 // what was promised to clients.
@@ -51,6 +55,8 @@ type record struct {
 	// excused are fences of claims that ended without the node's doing and
 	// before their lease did: their handlers cannot know at once.
 	excused map[int64]bool
+	// unused is since when its owner has had no handler for it, without reason.
+	unused time.Time
 }
 
 func newLedger() *ledger {

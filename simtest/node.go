@@ -17,7 +17,9 @@ type node struct {
 	inc  *incarnation    // nil before the first
 	past []*incarnation  // those that have crashed or left
 	deaf bool            // it gets no news
-	slow map[string]bool // it gets news of these late
+	slow map[string]bool // what is, see slow.go
+	// restarts says that somebody starts it again as soon as its process is gone.
+	restarts bool
 }
 
 // incarnation is one process of a node, from its start until it crashes or leaves.
@@ -132,6 +134,7 @@ func (s *Sim) start(n *node) {
 		seed: h.Sum64(),
 	}
 	n.inc = inc
+	n.restarts = false
 	clear(n.slow)
 	inc.coord = s.broker.join(inc)
 	p := &probe{coordinator: inc.coord, inc: inc}

@@ -21,6 +21,8 @@ func (s *Sim) Settle() {
 	s.needNodes()
 	s.log("", nil, "faults end")
 	for _, n := range s.nodes {
+		n.restarts = false
+		clear(n.slow)
 		if n.inc.left() {
 			continue
 		}
@@ -32,7 +34,7 @@ func (s *Sim) Settle() {
 		}
 	}
 	s.clearLate()
-	s.hurry()
+	s.hurry(func(*pending) bool { return true })
 	s.unstick()
 	s.obey()
 	s.flow(nil) // a drain command may be on its way
@@ -51,7 +53,10 @@ func (s *Sim) Settle() {
 	}
 	s.flow(nil)
 	s.checkIndex()
-	s.checkTaken()
+	s.pass(s.cfg.TTL, func() bool { return s.unread() == nil })
+	if v := s.unread(); v != nil {
+		panic(v)
+	}
 	s.leave()
 	s.checkHistory()
 }
@@ -148,14 +153,9 @@ func (s *Sim) someTakeTasks() bool {
 	return slices.ContainsFunc(s.nodes, func(n *node) bool { return !n.inc.left() && !n.inc.consumer.Frozen() })
 }
 
-// unsettled names a task that has no live handler under its current claim, or a node
-// that has not got its commands, "" if there is none.
+// unsettled names a task that has no live handler under its current claim, ""
+// if each has one.
 func (s *Sim) unsettled() string {
-	for _, n := range s.nodes {
-		if !n.inc.left() && s.ledger.letters[n.name] > 0 {
-			return n.inc.String() + " has not got a command"
-		}
-	}
 	for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
 		r := s.ledger.tasks[id]
 		switch {

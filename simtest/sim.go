@@ -263,6 +263,14 @@ func (s *Sim) teardown() {
 	for synctest.Wait(); s.dismiss(); {
 	}
 	s.mu.Lock()
+	for _, n := range s.nodes {
+		for _, inc := range n.past {
+			inc.dead = true // stuck handlers go on now
+		}
+		if n.inc != nil {
+			n.inc.dead = true
+		}
+	}
 	for p := range s.waiting {
 		p.verdict <- ErrCrashed
 	}

@@ -1,15 +1,27 @@
 package simtest
 
-import "github.com/metafora-go/metafora/simtest/simetcd"
+import (
+	"slices"
+	"time"
 
-// What is slow arrives only when a step has drawn it, and not with all else: a
-// request, its reply, or what one watch of a node has to tell. Settle ends that.
+	"github.com/metafora-go/metafora/simtest/simetcd"
+)
 
-// stepSlow makes something slow.
+// What is slow arrives only when a step has drawn it, and not with all else. Settle
+// ends that.
+
+// What can be slow at a node for a while: one of its watches, the renewals of its
+// lease, which then get no answer, or the replies to all that it asks for.
+const (
+	slowTasks    = "tasks"
+	slowNodes    = "nodes"
+	slowCommands = "commands"
+	slowRenewals = "renewals"
+	slowReplies  = "replies"
+)
+
+// stepSlow makes a request slow.
 func (s *Sim) stepSlow() bool {
-	if s.source.pick(2, "what") == 0 {
-		return s.slowWatch()
-	}
 	p, ok := draw(s, s.calls(true), "request")
 	if ok {
 		s.log(p.node(), p, "is slow")
@@ -18,14 +30,30 @@ func (s *Sim) stepSlow() bool {
 	return ok
 }
 
-// slowWatch has a drawn node hear of nodes, of commands or of tasks late.
-func (s *Sim) slowWatch() bool {
+// stepAnswerLater lets a request take effect whose reply is slow.
+func (s *Sim) stepAnswerLater() bool {
+	calls := slices.DeleteFunc(s.calls(false), func(p *pending) bool { return !p.canBeAnswered() })
+	p, ok := draw(s, calls, "request")
+	if ok {
+		p.slow = true
+		s.answerLater(p)
+	}
+	return ok
+}
+
+// canBeAnswered reports whether a request can take effect before its caller is told.
+func (p *pending) canBeAnswered() bool {
+	return p.call != nil && p.call.Kind() != simetcd.KindWatch && !p.answered()
+}
+
+// stepSlowNode makes something slow that a node does.
+func (s *Sim) stepSlowNode() bool {
 	n, _ := draw(s, s.nodes, "node")
-	what, _ := draw(s, []string{"tasks", "nodes", "commands"}, "of what")
+	what, _ := draw(s, []string{slowTasks, slowRenewals, slowReplies, slowNodes, slowCommands}, "what")
 	if n.slow[what] {
 		return false
 	}
-	s.log("", nil, n.name+": watch of "+what+" is slow")
+	s.log("", nil, n.name+": "+what+" are slow")
 	if n.slow == nil {
 		n.slow = make(map[string]bool)
 	}
@@ -33,34 +61,68 @@ func (s *Sim) slowWatch() bool {
 	return true
 }
 
-// hurry ends what is slow.
-func (s *Sim) hurry() {
+// speedUp ends what is slow at a node.
+func (s *Sim) speedUp(n *node) {
+	clear(n.slow)
+	s.hurry(func(p *pending) bool { return p.node() == n.name })
+}
+
+// hurry ends that requests and replies are slow.
+func (s *Sim) hurry(which func(*pending) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range s.waiting {
-		p.slow = false
-	}
-	for _, n := range s.nodes {
-		clear(n.slow)
+		if which(p) {
+			p.slow, p.answerAt = false, time.Time{}
+		}
 	}
 }
 
-func (p *pending) prompt() bool { return !p.slow }
+// prompt finds what arrives next of what is not slow, nil for nothing.
+func (s *Sim) prompt(ready []*pending) *pending {
+	for _, p := range ready {
+		if p.slow || p.answerAt.After(time.Now()) || p.inc != nil && p.inc.node.slow[slowRenewals] && p.renews() {
+			continue
+		}
+		return p
+	}
+	return nil
+}
 
-func (s *Sim) onTime(d delivery) bool { return !s.node(d.node()).slow[d.what()] }
+func (p *pending) renews() bool { return p.call != nil && p.call.Kind() == simetcd.KindKeepAlive }
 
-// stepAnswerLater lets a request take effect whose reply is slow.
-func (s *Sim) stepAnswerLater() bool {
-	var calls []*pending
-	for _, p := range s.calls(false) {
-		if !p.answered() && p.call.Kind() != simetcd.KindWatch {
-			calls = append(calls, p)
+// promptly lets something happen now or, where replies are slow, begin.
+func (s *Sim) promptly(p *pending) {
+	if p.inc != nil && p.inc.node.slow[slowReplies] && p.canBeAnswered() {
+		p.answerAt = time.Now().Add(s.cfg.Margin)
+		s.answerLater(p)
+		return
+	}
+	s.let(p)
+}
+
+// nextAnswer fires when the next slow reply arrives.
+func (s *Sim) nextAnswer() <-chan time.Time {
+	var next time.Time
+	if slices.ContainsFunc(s.nodes, func(n *node) bool { return n.slow[slowReplies] }) {
+		for _, p := range s.ready() {
+			if at := p.answerAt; at.After(time.Now()) && (next.IsZero() || at.Before(next)) {
+				next = at
+			}
 		}
 	}
-	p, ok := draw(s, calls, "request")
-	if ok {
-		p.slow = true
-		s.answerLater(p)
+	if next.IsZero() {
+		return nil
 	}
-	return ok
+	return time.After(time.Until(next))
+}
+
+// promptNews finds what news arrives next, nil for none.
+func (s *Sim) promptNews() delivery {
+	for _, d := range s.broker.deliveries() {
+		if !s.node(d.node()).slow[d.what()] {
+			return d
+		}
+	}
+	return nil
 }

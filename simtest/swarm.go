@@ -29,6 +29,15 @@ func swarm(deck []*action, number int) []*action {
 	return mixed
 }
 
+// mix sets what a schedule is made of, as a number says: its deck, and how many
+// tasks there are.
+func (s *Sim) mix(number int) {
+	s.deck = swarm(deck(s.cfg.Without), number)
+	if number != 0 && scramble(number, -1)%2 == 0 {
+		s.ids = s.ids[:1+scramble(number, -2)%len(s.ids)]
+	}
+}
+
 // drawSwarm draws the number of a mixture.
 func (s *Sim) drawSwarm() int {
 	const numbers = 64
