@@ -359,8 +359,14 @@ func (s *Sim) checkViews() {
 }
 
 // patience is how long a node may own a task without having a handler for it, or
-// giving it up: it may have to wait before it tries something again.
-const patience = 15 * time.Second
+// giving it up: it waits before it tries something again, which package etcd does
+// for at most a second, and its Consumer for longer.
+func (s *Sim) patience() time.Duration {
+	if s.cfg.Backend == Etcd {
+		return 3 * time.Second
+	}
+	return 15 * time.Second
+}
 
 // checkUnused looks for claims that a node has forgotten.
 func (s *Sim) checkUnused() {
@@ -373,7 +379,7 @@ func (s *Sim) checkUnused() {
 			r.unused = time.Time{}
 		case r.unused.IsZero():
 			r.unused = now
-		case now.Sub(r.unused) > patience:
+		case now.Sub(r.unused) > s.patience():
 			s.violate(settles, "%s has owned %s for %v, and neither runs it nor gives it up", inc, id, now.Sub(r.unused))
 		}
 	}

@@ -198,12 +198,29 @@ func (s *Sim) stepDelay() bool {
 	return ok
 }
 
+// stepArrive lets a request take effect whose caller has given up, maybe just after
+// another one about the same.
 func (s *Sim) stepArrive() bool {
 	p, ok := draw(s, s.latecomers(), "request")
-	if ok {
-		s.arrive(p)
+	if !ok {
+		return false
 	}
-	return ok
+	if s.source.pick(2, "after") == 1 {
+		about := slices.DeleteFunc(s.calls(false), func(q *pending) bool { return q.answered() || !p.concerns(q) })
+		if q, ok := draw(s, about, "request"); ok {
+			s.let(q)
+		}
+	}
+	s.arrive(p)
+	return true
+}
+
+// concerns reports whether two requests are about the same task or node.
+func (p *pending) concerns(q *pending) bool {
+	theirs := deedsOf(q.call)
+	return slices.ContainsFunc(deedsOf(p.call), func(d deed) bool {
+		return slices.ContainsFunc(theirs, func(e deed) bool { return d.id != "" && d.id == e.id })
+	})
 }
 
 func (s *Sim) stepBreakWatch() bool {
@@ -362,7 +379,7 @@ func (s *Sim) stepHandler() bool {
 	if !ok {
 		return false
 	}
-	done := s.source.pick(3, "done") != 1
+	done := s.source.pick(2, "done") == 0
 	s.act(fmt.Sprintf("%s returns %t on %s", r.claim.TaskID, done, r.inc), func() { r.verdict <- done })
 	return true
 }
