@@ -380,7 +380,7 @@ func (s *Sim) checkUnused() {
 		case r.unused.IsZero():
 			r.unused = now
 		case now.Sub(r.unused) > s.patience():
-			s.violate(settles, "%s has owned %s for %v, and neither runs it nor gives it up", inc, id, now.Sub(r.unused))
+			s.violate(claimsUsed, "%s has owned %s for %v, and neither runs it nor gives it up", inc, id, now.Sub(r.unused))
 		}
 	}
 }
@@ -388,7 +388,7 @@ func (s *Sim) checkUnused() {
 // disturbed reports whether a node has reason to be late.
 func (s *Sim) disturbed(inc *incarnation, lease int64) bool {
 	end, ok := s.broker.leaseEnd(lease)
-	return inc.paused || inc.cut || len(inc.node.slow) > 0 || !ok || !end.After(time.Now()) ||
+	return inc.paused || inc.cut || inc.making.Load() > 0 || len(inc.node.slow) > 0 || !ok || !end.After(time.Now()) ||
 		!s.broker.heard(inc, "tasks") || s.waits(inc)
 }
 

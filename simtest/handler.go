@@ -68,6 +68,8 @@ func (s *Sim) handlerOf(inc *incarnation, p *probe) metafora.HandlerFunc {
 		inner = metafora.SimpleHandler(s.drawnHandler)
 	}
 	return func(t metafora.Task) metafora.Handler {
+		inc.making.Add(1)
+		defer inc.making.Add(-1)
 		return &probeHandler{inner: inner(t), inc: inc, task: t}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/metafora-go/metafora"
@@ -40,6 +41,8 @@ type incarnation struct {
 	dead   bool // it has crashed
 	paused bool // it stands still, as after SIGSTOP
 	cut    bool // the network does not reach it
+
+	making atomic.Int32 // calls of its HandlerFunc under way
 
 	leaving bool          // it was asked to leave
 	suspect bool          // see checkRuns; the root goroutine alone uses it

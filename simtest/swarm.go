@@ -3,10 +3,10 @@ package simtest
 import "slices"
 
 // swarm mixes a deck anew, as a number says; 0 leaves it as it is, with each action
-// as likely as its weight says. Each schedule draws a number: it does
-// without some of the actions, and some are likelier. What an even mixture of
-// everything seldom finds is then found soon: what takes several of a kind, or
-// must not be cut short by something else (Groce et al., Swarm Testing, 2012).
+// as likely as its weight says. Each schedule draws a number, and does without some of
+// the actions, while others are likelier. What an even mixture of everything seldom
+// finds is then found soon: what takes several of a kind, or must not be cut short by
+// something else (Groce et al., Swarm Testing, 2012).
 //
 // A place of the deck keeps its action unless that is one to do without, so that a
 // step means the same in most mixtures.

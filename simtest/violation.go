@@ -22,6 +22,7 @@ const (
 	drainedEmpty  = "drained: a node that drains stops its handlers, and holds nothing in the end"
 	noLeak        = "no leak: no goroutine outlives its owner"
 	noPanic       = "no panic: neither the checks of a test nor what they call panics"
+	claimsUsed    = "used: a node that owns a task runs it, or gives it up soon"
 	settles       = "settles: once faults stop, each task runs or is done"
 	balanced      = "balanced: once faults stop, the nodes share the tasks"
 	indexIsTrue   = "index: what a node knows is what the broker holds, once it has heard all"
