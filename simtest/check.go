@@ -388,7 +388,7 @@ func (s *Sim) checkUnused() {
 // disturbed reports whether a node has reason to be late.
 func (s *Sim) disturbed(inc *incarnation, lease int64) bool {
 	end, ok := s.broker.leaseEnd(lease)
-	return inc.paused || inc.cut || inc.making.Load() > 0 || len(inc.node.slow) > 0 || !ok || !end.After(time.Now()) ||
+	return s.idling || inc.paused || inc.cut || inc.making.Load() > 0 || time.Now().After(inc.coord.LeaseDeadline()) || len(inc.node.slow) > 0 || !ok || !end.After(time.Now()) ||
 		!s.broker.heard(inc, "tasks") || s.waits(inc)
 }
 

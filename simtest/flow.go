@@ -23,6 +23,8 @@ func (s *Sim) Stall(d time.Duration) {
 // idle lets time pass while nothing arrives, until something is asked if that is
 // wanted.
 func (s *Sim) idle(d time.Duration, untilAsked bool) {
+	s.idling = true
+	defer func() { s.idling = false }()
 	select {
 	case <-s.arrived:
 	default:

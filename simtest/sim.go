@@ -46,6 +46,7 @@ type Sim struct {
 	held        []*pending
 	deck        []*action
 	flowing     bool           // everything is delivered in order
+	idling      bool           // time passes, and nothing is delivered
 	leaving     bool           // all nodes shut down
 	asks        sync.WaitGroup // calls of clients
 	closing     sync.WaitGroup // Coordinators of crashed processes
