@@ -49,7 +49,7 @@ func (c *Consumer) takesPlace(t Task, id string, now time.Time) bool {
 // but the main loop takes any out.
 func (c *Consumer) reconsider() {
 	c.mu.Lock()
-	d := c.deferred.first()
+	d := c.deferred.first().d
 	c.deferred.remove(d)
 	c.mu.Unlock()
 	if d.task == nil {

@@ -27,7 +27,7 @@ type Consumer struct {
 	jitter     jitter
 	retry      backoff
 
-	announced chan Task     // from Watch to the main loop
+	announced chan Task     // from Watch to the main loop, which take turns
 	commands  chan Command  // from Command to the main loop
 	wake      chan struct{} // something the main loop or a shutdown looks at has changed
 	ended     chan struct{} // closed when Run has returned
@@ -62,6 +62,11 @@ type Consumer struct {
 	keeping  int                   // flights, and tasks that were not asked to stop
 }
 
+// announcedAtOnce is how many tasks Watch may be ahead of the main loop: in a large
+// cluster most of what is announced is left to other nodes, for less than a change
+// of goroutines costs.
+const announcedAtOnce = 64
+
 // NewConsumer returns a Consumer for the node of coord, which it closes when Run
 // ends. It calls h concurrently, and b from one goroutine.
 func NewConsumer(coord Coordinator, h HandlerFunc, b Balancer, opts ...Option) (*Consumer, error) {
@@ -95,7 +100,7 @@ func NewConsumer(coord Coordinator, h HandlerFunc, b Balancer, opts ...Option) (
 		log:        o.log.With("node", coord.Name()),
 		jitter:     j,
 		retry:      backoff{least: o.retryMin, most: o.retryMax, jitter: j},
-		announced:  make(chan Task),
+		announced:  make(chan Task, announcedAtOnce),
 		commands:   make(chan Command),
 		wake:       make(chan struct{}, 1),
 		ended:      make(chan struct{}),
@@ -267,7 +272,8 @@ func (c *Consumer) agenda(now time.Time) agenda {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	room := len(c.flights) < c.opts.claimsInFlight
-	// On a frozen node tasks wait in Watch, which knows those that are gone.
+	// On a frozen node tasks wait in Watch, which knows those that are gone, but
+	// for a few.
 	a := agenda{open: room && !c.frozen, next: now.Add(c.opts.balanceInterval)}
 	if !c.frozen {
 		a.balance = !c.balanceAt.After(now)

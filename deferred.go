@@ -1,9 +1,6 @@
 package metafora
 
-import (
-	"container/heap"
-	"time"
-)
+import "time"
 
 // Deferred is a task that a Consumer has seen and will consider later.
 type Deferred struct {
@@ -49,18 +46,31 @@ type candidate struct {
 type deferral struct {
 	candidate
 	id     string
-	due    time.Time
 	reason DeferReason
-	seq    uint64
-	index  int
+	at     int // in turns
+}
+
+// turn is when a deferral is due. Turns are compared often and the deferrals, of which a
+// node of a large cluster has many, are far apart in memory.
+type turn struct {
+	due time.Time
+	seq uint64
+	d   *deferral
+}
+
+func (t *turn) before(other *turn) bool {
+	if c := t.due.Compare(other.due); c != 0 {
+		return c < 0
+	}
+	return t.seq < other.seq
 }
 
 // deferredQueue holds deferrals, at most one for an ID, in the order in which
 // they are due, then in the order in which they came.
 type deferredQueue struct {
-	byID map[string]*deferral
-	heap deferralHeap
-	seq  uint64
+	byID  map[string]*deferral
+	turns []turn // a heap
+	seq   uint64
 	// tasks counts the deferrals that have a task.
 	tasks int
 }
@@ -71,20 +81,20 @@ func newDeferredQueue() deferredQueue {
 
 // add puts a candidate off. Its ID must not be in the queue.
 func (q *deferredQueue) add(c candidate, due time.Time, reason DeferReason) {
-	q.push(&deferral{candidate: c, id: c.task.ID(), due: due, reason: reason})
+	q.push(&deferral{candidate: c, id: c.task.ID(), reason: reason}, due)
 	q.tasks++
 }
 
 // hold keeps the place of an ID, which must not be in the queue, until due.
 func (q *deferredQueue) hold(id string, due time.Time) {
-	q.push(&deferral{id: id, due: due, reason: DeferredByRelease})
+	q.push(&deferral{id: id, reason: DeferredByRelease}, due)
 }
 
-func (q *deferredQueue) push(d *deferral) {
+func (q *deferredQueue) push(d *deferral, due time.Time) {
 	q.seq++
-	d.seq = q.seq
 	q.byID[d.id] = d
-	heap.Push(&q.heap, d)
+	q.turns = append(q.turns, turn{due: due, seq: q.seq, d: d})
+	q.up(len(q.turns) - 1)
 }
 
 // announced tells what becomes of a task that was announced: whether it has to
@@ -108,15 +118,21 @@ func (q *deferredQueue) announced(t Task, now time.Time) (waits bool) {
 }
 
 // first returns what is due first, nil if the queue is empty.
-func (q *deferredQueue) first() *deferral {
-	if len(q.heap) == 0 {
+func (q *deferredQueue) first() *turn {
+	if len(q.turns) == 0 {
 		return nil
 	}
-	return q.heap[0]
+	return &q.turns[0]
 }
 
 func (q *deferredQueue) remove(d *deferral) {
-	heap.Remove(&q.heap, d.index)
+	at, last := d.at, len(q.turns)-1
+	q.turns[at] = q.turns[last]
+	q.turns[last] = turn{}
+	q.turns = q.turns[:last]
+	if at < last {
+		q.down(q.up(at))
+	}
 	delete(q.byID, d.id)
 	if d.task != nil {
 		q.tasks--
@@ -125,52 +141,60 @@ func (q *deferredQueue) remove(d *deferral) {
 
 // hasten makes all tasks due that the Balancer has refused.
 func (q *deferredQueue) hasten(now time.Time) {
-	for _, d := range q.heap {
-		if d.reason == DeferredByBalancer && d.due.After(now) {
-			d.due = now
+	for i := range q.turns {
+		if t := &q.turns[i]; t.d.reason == DeferredByBalancer && t.due.After(now) {
+			t.due = now
 		}
 	}
-	heap.Init(&q.heap)
+	for i := len(q.turns) - 1; i >= 0; i-- {
+		q.down(i)
+	}
+}
+
+// up moves a turn towards the first, to where it belongs, and returns where that is.
+func (q *deferredQueue) up(i int) int {
+	t := q.turns[i]
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !t.before(&q.turns[parent]) {
+			break
+		}
+		q.put(i, q.turns[parent])
+		i = parent
+	}
+	q.put(i, t)
+	return i
+}
+
+// down moves a turn towards the last, to where it belongs.
+func (q *deferredQueue) down(i int) {
+	t := q.turns[i]
+	for {
+		child := 2*i + 1
+		if child+1 < len(q.turns) && q.turns[child+1].before(&q.turns[child]) {
+			child++
+		}
+		if child >= len(q.turns) || !q.turns[child].before(&t) {
+			break
+		}
+		q.put(i, q.turns[child])
+		i = child
+	}
+	q.put(i, t)
+}
+
+func (q *deferredQueue) put(i int, t turn) {
+	q.turns[i] = t
+	t.d.at = i
 }
 
 // list returns the tasks in the queue, in no order.
 func (q *deferredQueue) list() []Deferred {
 	list := make([]Deferred, 0, q.tasks)
-	for _, d := range q.heap {
-		if d.task != nil {
-			list = append(list, Deferred{ID: d.id, Until: d.due, Reason: d.reason})
+	for _, t := range q.turns {
+		if t.d.task != nil {
+			list = append(list, Deferred{ID: t.d.id, Until: t.due, Reason: t.d.reason})
 		}
 	}
 	return list
-}
-
-// deferralHeap implements [heap.Interface].
-type deferralHeap []*deferral
-
-func (h deferralHeap) Len() int { return len(h) }
-
-func (h deferralHeap) Less(i, j int) bool {
-	if c := h[i].due.Compare(h[j].due); c != 0 {
-		return c < 0
-	}
-	return h[i].seq < h[j].seq
-}
-
-func (h deferralHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-func (h *deferralHeap) Push(x any) {
-	d := x.(*deferral)
-	d.index = len(*h)
-	*h = append(*h, d)
-}
-
-func (h *deferralHeap) Pop() any {
-	last := len(*h) - 1
-	d := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	return d
 }

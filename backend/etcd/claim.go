@@ -122,7 +122,10 @@ func (x *index) endClaim(id string, submission int64, s *session, out outcome, p
 		// An earlier attempt, whose reply was lost, did it.
 		fence = owner.CreateRevision
 	default:
-		x.put(x.entry(id), true, owner)
+		if e == nil {
+			e = x.add(id)
+		}
+		x.put(e, true, owner)
 		return nil, fx, metafora.ErrClaimed
 	}
 	h.claim = metafora.Claim{TaskID: id, Node: x.name, Fence: uint64(fence)}

@@ -179,6 +179,11 @@ func (c *Coordinator) Watch(ctx context.Context, tasks chan<- metafora.Task) err
 		}
 		select {
 		case tasks <- t:
+			continue // for less than a choice of several costs
+		default:
+		}
+		select {
+		case tasks <- t:
 		case <-ctx.Done():
 			c.tasks.unannounce(e)
 		case <-c.ctx.Done():

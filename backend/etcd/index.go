@@ -120,7 +120,10 @@ func (x *index) reset(kvs []*keyValue, rev int64, resumed bool) (fx effects) {
 		repaired = len(x.unseen) // since the last list, which was long ago
 	}
 	clear(x.unseen)
-	touched := make([]*entry, 0, len(kvs)/2)
+	touched := make([]*entry, 0, len(kvs))
+	if len(x.tasks) == 0 {
+		x.tasks = make(map[string]*entry, len(kvs)/2) // most tasks have an owner
+	}
 	for _, kv := range kvs {
 		e, owner := x.find(kv.Key, true)
 		if e == nil {
@@ -228,27 +231,24 @@ func (x *index) events(events []*clientv3.Event) (fx effects) {
 func (x *index) find(key []byte, create bool) (e *entry, owner bool) {
 	rest, owner := bytes.CutSuffix(key[len(x.keys.tasks):], []byte(ownerSuffix))
 	if plain(rest) {
-		if e := x.tasks[string(rest)]; e != nil {
-			return e, owner
+		if e = x.tasks[string(rest)]; e == nil && create {
+			e = x.add(string(rest))
 		}
+		return e, owner
 	}
 	id, ok := unescapeID(string(rest))
-	switch {
-	case !ok:
+	if !ok {
 		return nil, false
-	case create:
-		return x.entry(id), owner
 	}
-	return x.tasks[id], owner
+	if e = x.tasks[id]; e == nil && create {
+		e = x.add(id)
+	}
+	return e, owner
 }
 
-// entry returns the entry of a task, a new one if need be.
-func (x *index) entry(id string) *entry {
-	e := x.tasks[id]
-	if e == nil {
-		e = &entry{id: id}
-		x.tasks[id] = e
-	}
+func (x *index) add(id string) *entry {
+	e := &entry{id: id}
+	x.tasks[id] = e
 	return e
 }
 
