@@ -30,7 +30,7 @@ type Config struct {
 	// schedules that [Sim.Explore] begins it leaves out some of the last.
 	Nodes int
 	// Tasks is how many task IDs [Sim.Explore] draws from, t1, t2 and so on;
-	// default 5.
+	// default 5. In half of the schedules it leaves out some of the last.
 	Tasks int
 	// Steps is how many steps Explore takes at most, which is about what it
 	// takes; default 100.

@@ -67,7 +67,8 @@ func deck(without []Fault) []*action {
 
 // Explore takes steps that are drawn: what is under way arrives in any order, or
 // late, or not at all, clients submit and delete and command, handlers are done,
-// nodes crash and come back, time passes. All invariants are checked after each.
+// nodes crash and come back, time passes. All invariants are checked after each. Of
+// what can happen, each schedule has a mixture of its own.
 func (s *Sim) Explore() {
 	if len(s.deck) == 0 {
 		s.mix(s.drawSwarm())
