@@ -152,6 +152,38 @@ func TestNodeThatWasDoubtedGetsItsShareInTheEnd(t *testing.T) {
 	}
 }
 
+// The others were slow when a node took all tasks, for which it is the first by hash.
+// It is the only one that counts then, and has less than its share without the task that
+// it is to give away.
+func TestNodeGivesTasksThatAreAtHomeToThoseItDoubted(t *testing.T) {
+	for i := range 100 {
+		m := run(t, config{balancer: newRendezvous, stop: time.Second}, func(m *model) {
+			m.join(fmt.Sprintf("first-%d", i), 1)
+			m.pass(time.Second)
+			m.give(m.nodes[0], 3)
+			slow := []*modelNode{m.join("slow-1", 1), m.join("slow-2", 1)}
+			for _, n := range slow {
+				n.hung = true
+			}
+			for range 20 {
+				m.balance()
+				m.pass(time.Second)
+			}
+			for _, n := range slow {
+				n.hung = false
+			}
+			for range 10 {
+				m.balance()
+				m.pass(time.Minute)
+			}
+			if load := m.load(); slices.Max(load) > 2 {
+				t.Errorf("first-%d: the nodes have %v tasks", i, load)
+			}
+		})
+		m.check(t)
+	}
+}
+
 func TestRollingRestartKeepsTheBalance(t *testing.T) {
 	const nodes, tasks = 40, 2000
 	m := run(t, config{balancer: newRendezvous, stop: 100 * time.Millisecond}, func(m *model) {
