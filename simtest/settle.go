@@ -62,16 +62,11 @@ func (s *Sim) Settle() {
 }
 
 // settleBalance waits until the nodes share the tasks. A node that let tasks pass is
-// doubted for up to twenty minutes, and may have to be seen to take a new one.
+// doubted for a minute, and for four times as long each time that it does so again.
+// That has to end without new tasks.
 func (s *Sim) settleBalance() {
-	shared := func() bool { return s.unbalanced() == "" && s.unsettled() == "" }
-	for n := range 3 * len(s.nodes) {
-		if s.pass(30*time.Minute, shared) {
-			return
-		}
-		s.Submit(fmt.Sprintf("new%d", n+1))
-	}
-	if !s.pass(30*time.Minute, shared) {
+	limit := time.Hour + 4*time.Since(s.timeline.began)
+	if !s.pass(limit, func() bool { return s.unbalanced() == "" && s.unsettled() == "" }) {
 		s.violate(balanced, "%s", cmp.Or(s.unbalanced(), s.unsettled()))
 	}
 }
