@@ -161,8 +161,11 @@ func (w etcdWatch) close()                { w.Close() }
 func (b *etcdBroker) deliveries() []delivery {
 	b.news = b.news[:0]
 	for _, w := range b.server.Watches() {
+		if w.News().None() {
+			continue
+		}
 		inc := b.sim.node(w.Node()).inc
-		if !inc.dead && !inc.paused && !inc.cut && !inc.node.deaf && !w.News().None() {
+		if !inc.dead && !inc.paused && !inc.cut && !inc.node.deaf {
 			b.news = append(b.news, etcdWatch{w})
 		}
 	}

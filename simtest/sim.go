@@ -23,6 +23,7 @@ type Sim struct {
 	source source
 	broker broker
 	nodes  []*node
+	named  map[string]*node
 	ids    []string // of the tasks that Explore draws from
 
 	handler    metafora.HandlerFunc
@@ -84,6 +85,7 @@ func newSim(cfg Config, src source) *Sim {
 		leases:   make(map[int64]*incarnation),
 		arrived:  make(chan struct{}, 1),
 		commands: make(map[int]int),
+		named:    make(map[string]*node, cfg.Nodes),
 		waiting:  make(map[*pending]struct{}),
 		runs:     make(map[runKey]*run),
 	}
@@ -91,7 +93,8 @@ func newSim(cfg Config, src source) *Sim {
 	s.timeline.began = time.Now()
 	s.history.sim = s
 	for i := range cfg.Nodes {
-		s.nodes = append(s.nodes, &node{name: cfg.nodeName(i)})
+		n := &node{name: cfg.nodeName(i)}
+		s.nodes, s.named[n.name] = append(s.nodes, n), n
 	}
 	for i := range cfg.Tasks {
 		s.ids = append(s.ids, fmt.Sprintf("t%d", i+1))
@@ -185,13 +188,11 @@ func (s *Sim) observe() {
 
 // node finds a node by its name.
 func (s *Sim) node(name string) *node {
-	for _, n := range s.nodes {
-		if n.name == name {
-			return n
-		}
+	n := s.named[name]
+	if n == nil {
+		s.Fatalf("there is no node %q", name)
 	}
-	s.Fatalf("there is no node %q", name)
-	return nil
+	return n
 }
 
 func (s *Sim) incarnation(name string) *incarnation {
