@@ -1,6 +1,9 @@
 package etcd
 
-import "maps"
+import (
+	"slices"
+	"strings"
+)
 
 // maxOwners bounds how many owners are remembered that have no tasks.
 const maxOwners = 10_000
@@ -8,8 +11,11 @@ const maxOwners = 10_000
 // owners counts the tasks of each node. There are as many owners, and as many values of
 // their keys, as there are nodes; tasks point to them.
 type owners struct {
-	byName  map[string]*owner
+	known   []*owner          // by name
 	byValue map[string]*owner // what the values of keys decode to
+	// next is where among those known the next is looked for first. A balancer asks
+	// for the counts of all nodes, over and over, in the order of their names.
+	next int
 }
 
 type owner struct {
@@ -18,7 +24,7 @@ type owner struct {
 }
 
 func newOwners() owners {
-	return owners{byName: make(map[string]*owner), byValue: make(map[string]*owner)}
+	return owners{byValue: make(map[string]*owner)}
 }
 
 // of decodes an owner's key.
@@ -35,30 +41,42 @@ func (os *owners) of(kv *keyValue) *owner {
 }
 
 func (os *owners) named(name string) *owner {
-	o := os.byName[name]
-	if o == nil {
-		if len(os.byName) >= maxOwners {
-			maps.DeleteFunc(os.byName, func(_ string, o *owner) bool { return o.tasks == 0 })
-			clear(os.byValue) // which may have those
-		}
-		o = &owner{name: name}
-		os.byName[name] = o
+	i, known := os.find(name)
+	if known {
+		return os.known[i]
 	}
+	if len(os.known) >= maxOwners {
+		os.known = slices.DeleteFunc(os.known, func(o *owner) bool { return o.tasks == 0 })
+		clear(os.byValue) // which may have those
+		i, _ = os.find(name)
+	}
+	o := &owner{name: name}
+	os.known = slices.Insert(os.known, i, o)
 	return o
+}
+
+func (os *owners) find(name string) (i int, known bool) {
+	if os.next < len(os.known) && os.known[os.next].name == name {
+		return os.next, true
+	}
+	return slices.BinarySearchFunc(os.known, name, func(o *owner, name string) int { return strings.Compare(o.name, name) })
 }
 
 // tasks returns how many tasks a node owns.
 func (os *owners) tasks(name string) int {
-	if o := os.byName[name]; o != nil {
-		return o.tasks
+	i, known := os.find(name)
+	if !known {
+		os.next = i
+		return 0
 	}
-	return 0
+	os.next = i + 1
+	return os.known[i].tasks
 }
 
 // owned returns how many tasks have an owner.
 func (os *owners) owned() int {
 	n := 0
-	for _, o := range os.byName {
+	for _, o := range os.known {
 		n += o.tasks
 	}
 	return n
