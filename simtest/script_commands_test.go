@@ -75,3 +75,23 @@ func TestCommandWhoseHandlingIsNotAnswered(t *testing.T) {
 		}
 	})
 }
+
+// A drained node's handler has had its time, and its claim is gone, when it answers at
+// last: the node stores no state of a task that is not its own.
+func TestLastAnswerUnderALostClaim(t *testing.T) {
+	onEach(t, eager(1), func(s *simtest.Sim) {
+		s.HandleStateful(func(ctx context.Context, _ metafora.Task, _ <-chan statemachine.Message) statemachine.Message {
+			<-ctx.Done()
+			_ = s.Gate(ctx, "clean up")
+			return statemachine.Pause()
+		})
+		s.Start()
+		s.Submit("t1")
+		s.Until("a runs t1", runsOn(s, "t1", "a"))
+		s.Command("a", metafora.Drain())
+		answer := s.Hold("a", "clean up", "t1")
+		s.DeleteOwner("t1")
+		answer.Pass()
+		s.Settle()
+	})
+}
