@@ -45,6 +45,7 @@ type record struct {
 	// state is the stored one, stateValue as it is kept, "" without one.
 	state      statemachine.State
 	stateValue string
+	lastAsk    storedAsk
 	// heard are the commands that listeners got last, by the fences of claims.
 	heard map[uint64]int64
 	// effects are the states that commands have led to.

@@ -128,8 +128,15 @@ func (s *Sim) isWorking(r *run) bool {
 // asked is what a machine has asked to be stored, or to be removed as handled
 // where it has no state.
 type asked struct {
+	number  int    // among those of its claim, from 1
 	state   string // its JSON form
 	handled int64
+}
+
+// storedAsk is what was stored last, by the claim and the number of what was asked.
+type storedAsk struct {
+	fence  int64
+	number int
 }
 
 // delivered is a command that has reached the listener of a claim.
@@ -153,6 +160,7 @@ func (i *incarnation) askToStore(c metafora.Claim, st *statemachine.State, handl
 	if i.asks == nil {
 		i.asks = make(map[claimKey][]asked)
 	}
+	a.number = len(i.asks[key]) + 1
 	i.asks[key] = append(i.asks[key], a)
 }
 
@@ -183,6 +191,10 @@ func (s *Sim) checkState(c change, r *record, all []change) {
 	if value == r.stateValue {
 		return // the same write once more, its first reply having been lost
 	}
+	if last := r.lastAsk; last.fence == r.fence && a.number < last.number {
+		s.violate(freshState, "%s stores %v of %s, which it was asked for before %v", s.actor.inc, next, c.id, r.state)
+	}
+	r.lastAsk = storedAsk{r.fence, a.number}
 	if r.state.Code.Terminal() {
 		s.violate(endIsFinal, "%s stores %v over %v of %s", s.actor.inc, next, r.state, c.id)
 	}
