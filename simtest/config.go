@@ -27,7 +27,8 @@ type Config struct {
 	Backend Backend
 	// Nodes is how many nodes there are, named a, b, c and so on; default 3,
 	// at most 26 with such names, further ones are n27 and so on. In half of the
-	// schedules that [Sim.Explore] begins it leaves out some of the last.
+	// schedules that [Sim.Explore] begins it leaves out some of the last, unless
+	// there is a Balancer that might wait for them.
 	Nodes int
 	// Tasks is how many task IDs [Sim.Explore] draws from, t1, t2 and so on;
 	// default 5. In half of the schedules it leaves out some of the last.

@@ -75,8 +75,9 @@ func (s *Sim) Explore() {
 	}
 	if !s.started {
 		// Where there are many, one makes up for what another forgets.
-		absent := s.source.pick(2*len(s.nodes), "absent nodes") - len(s.nodes)
-		s.nodes = s.nodes[:len(s.nodes)-max(0, absent)]
+		if absent := s.source.pick(2*len(s.nodes), "absent nodes") - len(s.nodes); absent > 0 && s.cfg.evens {
+			s.nodes = s.nodes[:len(s.nodes)-absent]
+		}
 		s.Start()
 		if s.source.pick(4, "join in any order") == 0 {
 			s.Flow()
