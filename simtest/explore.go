@@ -48,8 +48,8 @@ func actions() []action {
 		{"mend", 3, "", (*Sim).stepMend},
 		{"stall", 2, Stalls, (*Sim).stepStall},
 		{"revocation", 2, Revocations, (*Sim).stepRevoke},
-		{"stuck handler", 1, StuckHandlers, (*Sim).stepStick},
-		{"shutdown", 1, Shutdowns, (*Sim).stepShutdown},
+		{"stuck handler", 2, StuckHandlers, (*Sim).stepStick},
+		{"shutdown", 2, Shutdowns, (*Sim).stepShutdown},
 	}
 }
 
