@@ -88,3 +88,30 @@ func TestBalancerForgetsTaskThatIsAnnouncedDuringItsClaim(t *testing.T) {
 		})
 	}
 }
+
+// The node loses the task, without hearing of it, and is offered it while the handler
+// of the lost claim still runs.
+func TestBalancerForgetsTaskThatIsAnnouncedWhileItRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFake()
+		fake.submit("a")
+		end := make(chan struct{})
+		b := newRemembers(0)
+		n := start(t, fake, func(metafora.Task) metafora.Handler {
+			return handler{run: func(context.Context) bool { <-end; return true }}
+		}, b, never)
+		fake.announce(metafora.NewTask("a"))
+		synctest.Wait()
+		equal(t, "heard", b.heard, []string{"forget a", "ask a"})
+		fake.onDone = func(context.Context, metafora.Claim) error {
+			fake.takeBack("a")
+			return metafora.ErrNotOwner
+		}
+		end <- struct{}{}
+		synctest.Wait()
+		equal(t, "heard", b.heard[2:], []string{"forget a", "ask a"})
+		equal(t, "running", n.ids(), []string{"a"})
+		fake.onDone = nil
+		close(end)
+	})
+}
