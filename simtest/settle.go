@@ -206,13 +206,16 @@ func (s *Sim) someLeave() bool {
 
 // checkEnd looks at how a process has ended by itself.
 func (s *Sim) checkEnd(inc *incarnation) {
+	if inc.dead {
+		return // what is left of it may still run
+	}
 	var left error // not an error that made it leave
 	if inc.closeErr != nil && !s.leaving {
 		left = inc.closeErr // the broker could not be told
 	}
 	// It may have failed to join, found its name taken when its lease had
 	// ended, or stood still, or been stalled, while its handlers should leave.
-	expected := inc.dead || !inc.joined || inc.err == nil || left != nil && errors.Is(inc.err, left) ||
+	expected := !inc.joined || inc.err == nil || left != nil && errors.Is(inc.err, left) ||
 		errors.Is(inc.err, metafora.ErrNodeExists) || errors.Is(inc.err, metafora.ErrHandlerStuck) && !s.leaving
 	if !expected {
 		s.violate(leavesCleanly, "%s ended: %v", inc, inc.err)
