@@ -97,19 +97,34 @@ func (r row) portion(density, phase float64) int {
 func (r *Rendezvous) lack(i, total int) int {
 	ms := &r.members
 	m, share := &ms.list[i], ms.share(i, total)
-	if i == ms.self || m.owned >= r.needyBelow(share) {
-		return 0
-	}
+	near := m.owned >= r.needyBelow(share)
 	goal := floor(share)
 	switch {
+	case i == ms.self:
+		return 0
 	case !m.active && !m.trust.needsTask(ms.asOf):
 		return 0
-	case !m.active:
-		goal = min(goal, m.owned+1)
+	case !m.active && (!near || r.uneven(total)):
+		goal = min(goal, m.owned+1) // which tells
+	case near:
+		return 0
 	case m.lacked:
 		goal = min(goal, ceil(share/(r.factor*r.factor)))
 	}
 	return max(0, goal-m.owned)
+}
+
+// uneven tells whether a node has far more than its share, were those on trial to
+// count. As long as they are doubted the others share the rest among themselves, also
+// where a node on trial is near its share and lacks nothing.
+func (r *Rendezvous) uneven(total int) bool {
+	ms := &r.members
+	for i := range ms.list {
+		if m := &ms.list[i]; m.active && m.owned > ceil(r.factor*r.bound(ms.trialShare(i, total))) {
+			return true
+		}
+	}
+	return false
 }
 
 // note remembers which members are needy, for the next round.

@@ -184,6 +184,33 @@ func TestNodeGivesTasksThatAreAtHomeToThoseItDoubted(t *testing.T) {
 	}
 }
 
+// A node is doubted that has about its share. The others do not count it, and one of
+// them seems to have little more than its share of what is left.
+func TestDoubtedNodeThatHasItsShareIsTried(t *testing.T) {
+	for i := range 20 {
+		m := run(t, config{balancer: newRendezvous}, func(m *model) {
+			big := m.join(fmt.Sprintf("big-%d", i), 3)
+			m.give(big, 120)
+			m.give(m.join("a", 1), 69)
+			m.give(m.join("b", 1), 30)
+			m.pass(10 * time.Second)
+			big.hung = true
+			m.submit(8)
+			m.pass(10 * time.Second)
+			big.hung = false
+			for range 30 {
+				m.pass(time.Minute)
+				m.balance()
+			}
+			m.settle(time.Minute)
+			if a, most := m.named["a"].owned, bound(227, 5); a > most {
+				t.Errorf("big-%d: a has %d tasks, more than %d: %v", i, a, most, m.load())
+			}
+		})
+		m.check(t)
+	}
+}
+
 func TestRollingRestartKeepsTheBalance(t *testing.T) {
 	const nodes, tasks = 40, 2000
 	m := run(t, config{balancer: newRendezvous, stop: 100 * time.Millisecond}, func(m *model) {
