@@ -1,0 +1,144 @@
+package simtest
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// checkIndex compares what each node knows with what the broker holds.
+func (s *Sim) checkIndex() {
+	counts := make(map[string]int)
+	for _, r := range s.ledger.tasks {
+		if r.fence != 0 {
+			counts[r.owner]++
+		}
+	}
+	for _, n := range s.nodes {
+		if n.inc == nil || n.inc.left() {
+			continue
+		}
+		coord := n.inc.coord
+		var known []string
+		if got, want := n.inc.balancer.context.Count(), counts[n.name]; got != want {
+			s.violate(indexIsTrue, "%s tells its balancer that it has %d tasks, but has %d", n.name, got, want)
+		}
+		for _, m := range coord.Nodes() {
+			known = append(known, m.Name)
+			if got := coord.NodeTaskCount(m.Name); got != counts[m.Name] {
+				s.violate(indexIsTrue, "%s counts %d tasks of %s, the broker has %d", n.name, got, m.Name, counts[m.Name])
+			}
+		}
+		if want := slices.Sorted(maps.Keys(s.ledger.nodes)); !slices.Equal(known, want) {
+			s.violate(indexIsTrue, "%s knows the nodes %s, the broker has %s", n.name, strings.Join(known, ", "), strings.Join(want, ", "))
+		}
+		for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
+			r := s.ledger.tasks[id]
+			if got, want := coord.Claimable(id), r.submission != 0 && r.fence == 0; got != want {
+				s.violate(indexIsTrue, "%s says that %s is claimable: %t, but it is %t", n.name, id, got, want)
+			}
+		}
+	}
+}
+
+// checkViews holds what nodes know against the broker, of those that have heard all
+// there is to hear.
+func (s *Sim) checkViews() {
+	for _, n := range s.nodes {
+		inc := n.inc
+		if inc == nil || inc.left() || inc.paused {
+			continue
+		}
+		if s.broker.heard(inc, "nodes") {
+			s.checkMembers(inc)
+		}
+		if s.broker.heard(inc, "tasks") {
+			s.checkOwners(inc)
+		}
+	}
+}
+
+// patience is how long a node may own a task without having a handler for it, or
+// giving it up: it waits before it tries something again, which package etcd does
+// for at most a second, and its Consumer for longer.
+func (s *Sim) patience() time.Duration {
+	if s.cfg.Backend == Etcd {
+		return 3 * time.Second
+	}
+	return 15 * time.Second
+}
+
+// checkUnused looks for claims that a node has forgotten.
+func (s *Sim) checkUnused() {
+	now := time.Now()
+	for _, id := range s.ids {
+		r := s.ledger.task(id)
+		inc := s.leases[r.lease]
+		switch {
+		case r.fence == 0 || inc == nil || inc.left() || s.runOf(inc, id, r.fence) != nil || s.disturbed(inc, r.lease):
+			r.unused = time.Time{}
+		case r.unused.IsZero():
+			r.unused = now
+		case now.Sub(r.unused) > s.patience():
+			s.violate(claimsUsed, "%s has owned %s for %v, and neither runs it nor gives it up", inc, id, now.Sub(r.unused))
+		}
+	}
+}
+
+// disturbed reports whether a node has reason to be late.
+func (s *Sim) disturbed(inc *incarnation, lease int64) bool {
+	now := time.Now()
+	end, ok := s.broker.leaseEnd(lease)
+	over := !ok || !end.After(now) || now.After(inc.coord.LeaseDeadline())
+	late := s.idling || inc.paused || inc.cut || len(inc.node.slow) > 0 || inc.making.Load() > 0
+	return over || late || !s.broker.heard(inc, "tasks") || s.waits(inc)
+}
+
+// waits reports whether something of a node waits, other than to renew its lease.
+func (s *Sim) waits(inc *incarnation) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.waiting {
+		if p.inc == inc && !p.renews() {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Sim) checkMembers(inc *incarnation) {
+	known := inc.coord.Nodes()
+	for _, m := range known {
+		if _, ok := s.ledger.nodes[m.Name]; !ok {
+			s.violate(indexIsTrue, "%s knows the node %s, which has left", inc, m.Name)
+		}
+	}
+	if len(known) != len(s.ledger.nodes) {
+		s.violate(indexIsTrue, "%s knows %d nodes, the broker has %d", inc, len(known), len(s.ledger.nodes))
+	}
+}
+
+func (s *Sim) checkOwners(inc *incarnation) {
+	for _, n := range s.nodes {
+		count := 0
+		for _, r := range s.ledger.tasks {
+			if r.fence != 0 && r.owner == n.name {
+				count++
+			}
+		}
+		if got := inc.coord.NodeTaskCount(n.name); got != count {
+			s.violate(indexIsTrue, "%s counts %d tasks of %s, the broker has %d", inc, got, n.name, count)
+		}
+	}
+	wrong := ""
+	for id, r := range s.ledger.tasks {
+		// What it is claiming is claimable, and not for others.
+		if (r.submission == 0 || r.fence != 0) && (wrong == "" || id < wrong) && inc.coord.Claimable(id) {
+			wrong = id
+		}
+	}
+	if wrong != "" {
+		s.violate(indexIsTrue, "%s says that %s is claimable, and it is not", inc, wrong)
+	}
+}
