@@ -455,7 +455,8 @@ func (s *Sim) drawCommand() {
 }
 
 func (s *Sim) drawSend() {
-	id, _ := draw(s, s.ids, "task")
+	busy := s.busy()
+	id, _ := draw(s, slices.Concat(s.ids, busy, busy), "task")
 	msgs := []statemachine.Message{
 		statemachine.Pause(), statemachine.Run(), statemachine.Sleep(time.Now().Add(s.cfg.TTL)),
 		statemachine.Release(), statemachine.Checkpoint(), statemachine.Kill(),
@@ -463,6 +464,19 @@ func (s *Sim) drawSend() {
 	}
 	m, _ := draw(s, msgs, "message")
 	s.ask(fmt.Sprintf("%v for %s", m.Code, id), func(ctx context.Context, c Client) error { return c.Send(ctx, id, m) }, nil)
+}
+
+// busy returns the tasks of which requests are under way.
+func (s *Sim) busy() []string {
+	var busy []string
+	for _, p := range s.calls(true) {
+		for _, d := range p.deeds() {
+			if slices.Contains(s.ids, d.id) && !slices.Contains(busy, d.id) {
+				busy = append(busy, d.id)
+			}
+		}
+	}
+	return busy
 }
 
 // ask has a client call the broker, in the background.

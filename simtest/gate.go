@@ -56,6 +56,14 @@ func newPending(kind pendingKind, inc *incarnation, verb, id string) *pending {
 	return &pending{kind: kind, inc: inc, op: Op(verb), id: id}
 }
 
+// deeds lists what it does to tasks and nodes.
+func (p *pending) deeds() []deed {
+	if p.kind == aRequest {
+		return deedsOf(p.call)
+	}
+	return []deed{{verb: string(p.op), id: p.id}}
+}
+
 func (p *pending) String() string {
 	if p.kind == aRequest {
 		return describeCall(p.call)

@@ -82,10 +82,7 @@ func (p *pending) matches(node string, op Op, id string) bool {
 	if node != "" && p.node() != node {
 		return false
 	}
-	if p.kind != aRequest {
-		return p.kind != anOrder && p.op == op && (id == "" || p.id == id)
-	}
-	return slices.ContainsFunc(deedsOf(p.call), func(d deed) bool {
+	return p.kind != anOrder && slices.ContainsFunc(p.deeds(), func(d deed) bool {
 		return d.verb == string(op) && (id == "" || d.id == id)
 	})
 }
