@@ -76,6 +76,26 @@ func TestCommandWhoseHandlingIsNotAnswered(t *testing.T) {
 	})
 }
 
+// A command is sent when a claim has taken effect and was not answered yet. The node has
+// heard of it when the answer comes, which says that there was none.
+func TestCommandIsSentBeforeAClaimIsAnswered(t *testing.T) {
+	var got received
+	simtest.Script(t, eager(1), func(s *simtest.Sim) {
+		s.HandleStateful(got.handler)
+		s.Start()
+		s.Submit("t1")
+		claim := s.Hold("a", simtest.OpClaim, "t1")
+		claim.Answer()
+		s.Send("t1", statemachine.Pause())
+		s.Flow()
+		claim.Pass()
+		s.Settle()
+		if !slices.Equal(got, received{"a pause"}) {
+			s.Fatalf("the handler was told %q", got)
+		}
+	})
+}
+
 // A drained node's handler has had its time, and its claim is gone, when it answers at
 // last: the node stores no state of a task that is not its own.
 func TestLastAnswerUnderALostClaim(t *testing.T) {
