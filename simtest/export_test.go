@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -25,15 +26,15 @@ func (r *recorder) Errorf(f string, a ...any) { r.Logf(f, a...); r.Fail() }
 func (r *recorder) Fatalf(f string, a ...any) { r.Errorf(f, a...); r.FailNow() }
 func (r *recorder) FailNow()                  { r.Fail(); runtime.Goexit() }
 
-// FailureOf does what Run does, and returns what that would have failed with, ""
-// if it would not.
-func FailureOf(t *testing.T, cfg Config, f func(*Sim)) string {
+// FailureOf does what Run does, shrinking for some time at most, and returns what that
+// would have failed with, "" if it would not.
+func FailureOf(t *testing.T, cfg Config, shrink time.Duration, f func(*Sim)) string {
 	t.Helper()
 	full, err := cfg.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "2s"} {
+	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": shrink.String()} {
 		keep := flag.Lookup(name).Value.String()
 		if err := flag.Set(name, value); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package simtest_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/metafora-go/metafora"
 	"github.com/metafora-go/metafora/simtest"
@@ -27,7 +28,7 @@ func TestRunFindsTheUnfencedWrite(t *testing.T) {
 		simtest.FailedCalls, simtest.LostReplies, simtest.LateCalls, simtest.BrokenWatches, simtest.Compactions,
 		simtest.Crashes, simtest.Revocations, simtest.Shutdowns, simtest.Stalls,
 	}}
-	failure := simtest.FailureOf(t, cfg, writing((*rows).put))
+	failure := simtest.FailureOf(t, cfg, 2*time.Second, writing((*rows).put))
 	if !strings.Contains(failure, noStaleWrite) {
 		t.Fatalf("it was not found:\n%s", failure)
 	}

@@ -3,10 +3,11 @@ package simtest
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestWhatBreaksAtTheEndIsShrunkToNoStep(t *testing.T) {
-	text := FailureOf(t, Config{Nodes: 1, Tasks: 1, Schedules: 1}, func(s *Sim) {
+	text := FailureOf(t, Config{Nodes: 1, Tasks: 1, Schedules: 1, Steps: 20}, time.Minute, func(s *Sim) {
 		s.Explore()
 		s.Logf("took %d steps", s.steps)
 		s.Fatalf("over")
@@ -17,7 +18,7 @@ func TestWhatBreaksAtTheEndIsShrunkToNoStep(t *testing.T) {
 }
 
 func TestPanicIsAFailureLikeOthers(t *testing.T) {
-	text := FailureOf(t, Config{Nodes: 1, Tasks: 1, Schedules: 20}, func(s *Sim) {
+	text := FailureOf(t, Config{Nodes: 1, Tasks: 1, Schedules: 20}, time.Second, func(s *Sim) {
 		s.Invariant("the first step panics", func() error {
 			if s.steps > 0 {
 				panic("out of order")
