@@ -161,21 +161,28 @@ func TestTaskThatIsGoneIsNotTriedAgain(t *testing.T) {
 	})
 }
 
+// holdFirstClaim makes the first claim fail once the channel it returns is closed.
+func (f *fakeCoordinator) holdFirstClaim(refusal error) (let chan struct{}) {
+	let = make(chan struct{})
+	first := true
+	f.onClaim = func(context.Context, metafora.Task) error {
+		if !first {
+			return nil
+		}
+		first = false
+		<-let
+		return refusal
+	}
+	return let
+}
+
 // The answer to a claim may be about the task as it was before it was announced
 // again: a deletion and a new submission, or an owner that has left.
 func TestTaskAnnouncedDuringItsClaimIsConsideredAgain(t *testing.T) {
 	for _, refusal := range []error{metafora.ErrClaimed, metafora.ErrNoTask, errMadeUp} {
 		synctest.Test(t, func(t *testing.T) {
 			fake := newFake()
-			let, first := make(chan struct{}), true
-			fake.onClaim = func(context.Context, metafora.Task) error {
-				if !first {
-					return nil
-				}
-				first = false
-				<-let
-				return refusal
-			}
+			let := fake.holdFirstClaim(refusal)
 			fake.submit("a")
 			var ran []metafora.Task
 			n := start(t, fake, func(task metafora.Task) metafora.Handler {

@@ -65,15 +65,7 @@ func TestBalancerForgetsTaskThatIsAnnouncedDuringItsClaim(t *testing.T) {
 				}
 				synctest.Test(t, func(t *testing.T) {
 					fake := newFake()
-					let, first := make(chan struct{}), true
-					fake.onClaim = func(context.Context, metafora.Task) error {
-						if !first {
-							return nil
-						}
-						first = false
-						<-let
-						return refusal
-					}
+					let := fake.holdFirstClaim(refusal)
 					fake.submit("a")
 					b := newRemembers(0)
 					n := start(t, fake, untilStopped, b, never)

@@ -10,8 +10,9 @@ const minTurn = 10 * time.Second
 //
 // A balancer is told that a task was announced anew, but not that another node
 // took it, so entries are dropped by age: they live in two generations, of which
-// the older goes when the newer has lasted twice the longest wait. Tasks are known by hash and times as
-// offsets: a map without pointers costs the garbage collector nothing.
+// the older goes when the newer has lasted twice the longest wait. Tasks are known
+// by hash and times as offsets: a map without pointers costs the garbage collector
+// nothing.
 type waiting struct {
 	// grace is how late a task may come back and still be taken for the one
 	// that was sent away, rather than for one that was owned meanwhile and is
