@@ -67,22 +67,20 @@ func (s *Sim) Shutdown(node string) {
 // Revoke ends the lease of a node at the broker, as an operator can. It reports
 // whether the node had one.
 func (s *Sim) Revoke(node string) bool {
-	s.actor = actor{kind: byOperator}
-	defer func() { s.actor = actor{} }()
-	s.log("", nil, "lease of "+node+" is revoked")
-	ok := s.broker.revoke(node)
-	s.settle()
-	return ok
+	return s.operate("lease of "+node+" is revoked", func() bool { return s.broker.revoke(node) })
 }
 
 // DeleteOwner ends the claim on a task at the broker, as an operator can. It
 // reports whether the task had an owner.
 func (s *Sim) DeleteOwner(id string) bool {
+	return s.operate("owner of "+id+" is deleted", func() bool { return s.broker.deleteOwner(id) })
+}
+
+// operate has an operator do something at the broker.
+func (s *Sim) operate(text string, f func() bool) (ok bool) {
 	s.actor = actor{kind: byOperator}
 	defer func() { s.actor = actor{} }()
-	s.log("", nil, "owner of "+id+" is deleted")
-	ok := s.broker.deleteOwner(id)
-	s.settle()
+	s.act(text, func() { ok = f() })
 	return ok
 }
 

@@ -309,13 +309,9 @@ func (s *Sim) unbalanced() string {
 	if !s.cfg.evens {
 		return ""
 	}
-	counts := make(map[string]int)
-	total := 0
-	for _, r := range s.ledger.tasks {
-		if r.fence != 0 {
-			counts[r.owner]++
-			total++
-		}
+	counts, total := s.ledger.owned(), 0
+	for _, n := range counts {
+		total += n
 	}
 	// Rendezvous claims up to 1.2 times a node's share, and releases what is more
 	// than that by as much again.

@@ -194,25 +194,13 @@ func (b *etcdBroker) heard(inc *incarnation, what string) bool {
 			open = true
 		}
 	}
-	return open && !b.sim.lists(inc)
+	return open && !b.sim.waits(inc, func(p *pending) bool { return p.asks(simetcd.KindGet) })
 }
 
 // covers reports whether a prefix is that of tasks, nodes or commands: what area
 // says.
 func covers(prefix []byte, what string) bool {
 	return len(prefix) == len(namespace)+len(what)+2 && string(prefix[len(namespace)+1:len(prefix)-1]) == what
-}
-
-// lists reports whether a node waits for a list.
-func (s *Sim) lists(inc *incarnation) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for p := range s.waiting {
-		if p.inc == inc && p.kind == aRequest && p.call.Kind() == simetcd.KindGet {
-			return true
-		}
-	}
-	return false
 }
 
 // hearsay is news as a person would tell them.
@@ -330,7 +318,7 @@ func (b *etcdBroker) close() { b.server.Close() }
 
 // granted notes whose a lease is that a request has got.
 func (s *Sim) granted(p *pending) {
-	if p.inc == nil || p.kind != aRequest || p.call.Kind() != simetcd.KindGrant {
+	if p.inc == nil || !p.asks(simetcd.KindGrant) {
 		return
 	}
 	if resp, _ := p.call.Result(); resp != nil {

@@ -64,6 +64,9 @@ func (p *pending) deeds() []deed {
 	return []deed{{verb: string(p.op), id: p.id}}
 }
 
+// asks reports whether it is a request of some kind.
+func (p *pending) asks(k simetcd.Kind) bool { return p.kind == aRequest && p.call.Kind() == k }
+
 func (p *pending) String() string {
 	if p.kind == aRequest {
 		return describeCall(p.call)
@@ -97,6 +100,18 @@ func (s *Sim) wait(ctx context.Context, closed <-chan struct{}, p *pending) erro
 	case <-closed:
 		return s.giveUp(p, simetcd.ErrClosing)
 	}
+}
+
+// waits reports whether something of a process waits that is of interest.
+func (s *Sim) waits(inc *incarnation, which func(*pending) bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.waiting {
+		if p.inc == inc && which(p) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Sim) enqueue(p *pending) error {
@@ -239,7 +254,7 @@ func (s *Sim) apply(p *pending) {
 		return
 	}
 	s.actor = actor{kind: byCall, inc: p.inc}
-	if p.call.Kind() == simetcd.KindKeepAlive {
+	if p.asks(simetcd.KindKeepAlive) {
 		s.actor.kind = byExpiry // a lease that is overdue ends when it is renewed
 	}
 	p.call.Apply()

@@ -76,6 +76,17 @@ func (l *ledger) task(id string) *record {
 	return r
 }
 
+// owned counts the tasks of each node.
+func (l *ledger) owned() map[string]int {
+	counts := make(map[string]int)
+	for _, r := range l.tasks {
+		if r.fence != 0 {
+			counts[r.owner]++
+		}
+	}
+	return counts
+}
+
 // actor is who causes the changes that are being observed.
 type actor struct {
 	kind actorKind

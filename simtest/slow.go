@@ -43,7 +43,7 @@ func (s *Sim) stepAnswerLater() bool {
 
 // canBeAnswered reports whether a request can take effect before its caller is told.
 func (p *pending) canBeAnswered() bool {
-	return p.call != nil && p.call.Kind() != simetcd.KindWatch && !p.answered()
+	return p.kind == aRequest && !p.asks(simetcd.KindWatch) && !p.answered()
 }
 
 // stepSlowNode makes something slow that a node does.
@@ -81,15 +81,13 @@ func (s *Sim) hurry(which func(*pending) bool) {
 // prompt finds what arrives next of what is not slow, nil for nothing.
 func (s *Sim) prompt(ready []*pending) *pending {
 	for _, p := range ready {
-		if p.slow || p.answerAt.After(time.Now()) || p.inc != nil && p.inc.node.slow[slowRenewals] && p.renews() {
+		if p.slow || p.answerAt.After(time.Now()) || p.inc != nil && p.inc.node.slow[slowRenewals] && p.asks(simetcd.KindKeepAlive) {
 			continue
 		}
 		return p
 	}
 	return nil
 }
-
-func (p *pending) renews() bool { return p.call != nil && p.call.Kind() == simetcd.KindKeepAlive }
 
 // promptly lets something happen now or, where replies are slow, begin.
 func (s *Sim) promptly(p *pending) {

@@ -5,16 +5,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/metafora-go/metafora/simtest/simetcd"
 )
 
 // checkIndex compares what each node knows with what the broker holds.
 func (s *Sim) checkIndex() {
-	counts := make(map[string]int)
-	for _, r := range s.ledger.tasks {
-		if r.fence != 0 {
-			counts[r.owner]++
-		}
-	}
+	counts := s.ledger.owned()
 	for _, n := range s.nodes {
 		if n.inc == nil || n.inc.left() {
 			continue
@@ -92,19 +89,7 @@ func (s *Sim) disturbed(inc *incarnation, lease int64) bool {
 	end, ok := s.broker.leaseEnd(lease)
 	over := !ok || !end.After(now) || now.After(inc.coord.LeaseDeadline())
 	late := s.idling || inc.paused || inc.cut || len(inc.node.slow) > 0 || inc.making.Load() > 0
-	return over || late || !s.broker.heard(inc, "tasks") || s.waits(inc)
-}
-
-// waits reports whether something of a node waits, other than to renew its lease.
-func (s *Sim) waits(inc *incarnation) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for p := range s.waiting {
-		if p.inc == inc && !p.renews() {
-			return true
-		}
-	}
-	return false
+	return over || late || !s.broker.heard(inc, "tasks") || s.waits(inc, func(p *pending) bool { return !p.asks(simetcd.KindKeepAlive) })
 }
 
 func (s *Sim) checkMembers(inc *incarnation) {
@@ -120,14 +105,9 @@ func (s *Sim) checkMembers(inc *incarnation) {
 }
 
 func (s *Sim) checkOwners(inc *incarnation) {
+	counts := s.ledger.owned()
 	for _, n := range s.nodes {
-		count := 0
-		for _, r := range s.ledger.tasks {
-			if r.fence != 0 && r.owner == n.name {
-				count++
-			}
-		}
-		if got := inc.coord.NodeTaskCount(n.name); got != count {
+		if got, count := inc.coord.NodeTaskCount(n.name), counts[n.name]; got != count {
 			s.violate(indexIsTrue, "%s counts %d tasks of %s, the broker has %d", inc, got, n.name, count)
 		}
 	}
