@@ -29,6 +29,7 @@ type model struct {
 	attempts int // claims that the broker had to decide
 	claims   int // those that succeeded
 	moves    int // tasks released by balancing
+	stopping int // those whose handlers have yet to stop
 	faults   []string
 }
 
@@ -66,9 +67,9 @@ type modelNode struct {
 	tasks    map[*modelTask]metafora.RunningTask // kept ones
 	flying   int
 	ready    []*modelTask
-	deferred map[*modelTask]int // a number that tells the latest deferral
-	claiming map[*modelTask]bool
-	counts   []count // history of how many tasks it owns
+	deferred map[*modelTask]int  // a number that tells the latest deferral
+	claiming map[*modelTask]bool // whether a task was announced anew meanwhile
+	counts   []count             // history of how many tasks it owns
 	owned    int
 }
 
@@ -186,18 +187,27 @@ func (m *model) announce(tasks []*modelTask) {
 	for _, n := range m.nodes {
 		m.after(n.lag, func() {
 			for _, t := range tasks {
-				if f, ok := n.balancer.(metafora.Forgetter); ok {
-					f.Forget(t.id)
-				}
-				n.offer(t)
+				n.hear(t)
 			}
 		})
 	}
 }
 
+// hear tells the node that a task was announced.
+func (n *modelNode) hear(t *modelTask) {
+	if _, claims := n.claiming[t]; claims {
+		n.claiming[t] = true
+		return
+	}
+	if f, ok := n.balancer.(metafora.Forgetter); ok {
+		f.Forget(t.id)
+	}
+	n.offer(t)
+}
+
 // offer lets the node decide on a task, now and whenever it asked for it.
 func (n *modelNode) offer(t *modelTask) {
-	if n.hung || n.claiming[t] || t.owner != nil && n.knows(t) {
+	if _, claims := n.claiming[t]; n.hung || claims || t.owner != nil && n.knows(t) {
 		return
 	}
 	n.deferred[t]++
@@ -206,7 +216,7 @@ func (n *modelNode) offer(t *modelTask) {
 		until, ok = time.Now().Add(10*time.Second), false
 	}
 	if ok {
-		n.claiming[t] = true
+		n.claiming[t] = false
 		n.ready = append(n.ready, t)
 		n.fly()
 		return
@@ -228,7 +238,7 @@ func (n *modelNode) fly() {
 		t := n.ready[0]
 		n.ready = n.ready[1:]
 		if t.owner != nil && n.knows(t) {
-			delete(n.claiming, t)
+			n.claimed(t)
 			continue
 		}
 		n.flying++
@@ -245,9 +255,18 @@ func (n *modelNode) fly() {
 			if !won {
 				n.flying--
 			}
-			delete(n.claiming, t)
+			n.claimed(t)
 			n.fly()
 		})
+	}
+}
+
+// claimed ends a claim, won or not.
+func (n *modelNode) claimed(t *modelTask) {
+	again := n.claiming[t]
+	delete(n.claiming, t)
+	if again && t.owner != n {
+		n.hear(t)
 	}
 }
 
@@ -304,7 +323,9 @@ func (n *modelNode) release(id string) {
 	}
 	delete(n.tasks, t)
 	t.moves++
+	n.m.stopping++
 	n.m.after(n.m.cfg.stop, func() {
+		n.m.stopping--
 		if t.owner != n {
 			return
 		}
@@ -362,9 +383,9 @@ func (n *modelNode) NodeTaskCount(name string) int {
 	return o.counts[i-1].n
 }
 
-// waiting returns how many tasks have no owner.
+// waiting returns how many tasks have no owner, or are about to have none.
 func (m *model) waiting() int {
-	n := 0
+	n := m.stopping
 	for _, t := range m.tasks {
 		if t.owner == nil {
 			n++
