@@ -199,12 +199,9 @@ func (ms *members) share(i, total int) float64 {
 // above returns how many of total tasks a member has above its share, were those on
 // trial to have theirs, and above one.
 func (ms *members) above(i, total int) float64 {
-	return max(0, float64(ms.list[i].owned)-max(1, ms.trialShare(i, total)))
-}
-
-// trialShare is share, were those on trial to have theirs.
-func (ms *members) trialShare(i, total int) float64 {
-	return float64(total+ms.trialOwned) * ms.list[i].weight / (ms.weight + ms.trialWeight)
+	m := &ms.list[i]
+	share := float64(total+ms.trialOwned) * m.weight / (ms.weight + ms.trialWeight)
+	return max(0, float64(m.owned)-max(1, share))
 }
 
 // keep returns how many tasks a node with some share keeps when others need some: its

@@ -31,15 +31,30 @@ func (r *Rendezvous) plan() plan {
 	for i, m := range ms.list {
 		p.loads[i] = m.owned
 	}
-	owned, share := ms.list[ms.self].owned, ms.share(ms.self, p.total)
+	owned, bound := ms.list[ms.self].owned, r.bound(r.leastShare(p.total))
 	p.excess = ceil(ms.above(ms.self, p.total))
-	if owned > ceil(r.factor*r.bound(share)) {
-		p.over = owned - ceil(r.bound(share))
+	if owned > ceil(r.factor*bound) {
+		p.over = owned - ceil(bound)
 	}
 	if p.excess > 0 {
 		r.apportion(&p)
 	}
 	return p
+}
+
+// leastShare returns the share of this node, were those doubted nodes to count that have
+// nearly theirs: nobody else has to have it for them. Without them this node could keep
+// more than others think right, and those that have no doubts do nothing about it.
+func (r *Rendezvous) leastShare(total int) float64 {
+	ms := &r.members
+	sum, weight := total, ms.weight
+	for i := range ms.list {
+		m, share := &ms.list[i], ms.share(i, total)
+		if !m.active && m.owned >= r.needyBelow(share) && float64(m.owned) < share {
+			sum, weight = sum+m.owned, weight+m.weight
+		}
+	}
+	return float64(sum) * ms.list[ms.self].weight / weight
 }
 
 // apportion sets the quotas: each node gives its portion of what each taker lacks.
@@ -97,34 +112,18 @@ func (r row) portion(density, phase float64) int {
 func (r *Rendezvous) lack(i, total int) int {
 	ms := &r.members
 	m, share := &ms.list[i], ms.share(i, total)
-	near := m.owned >= r.needyBelow(share)
 	goal := floor(share)
 	switch {
-	case i == ms.self:
+	case i == ms.self, m.owned >= r.needyBelow(share):
 		return 0
 	case !m.active && !m.trust.needsTask(ms.asOf):
 		return 0
-	case !m.active && (!near || r.uneven(total)):
+	case !m.active:
 		goal = min(goal, m.owned+1) // which tells
-	case near:
-		return 0
 	case m.lacked:
 		goal = min(goal, ceil(share/(r.factor*r.factor)))
 	}
 	return max(0, goal-m.owned)
-}
-
-// uneven tells whether a node has far more than its share, were those on trial to
-// count. As long as they are doubted the others share the rest among themselves, also
-// where a node on trial is near its share and lacks nothing.
-func (r *Rendezvous) uneven(total int) bool {
-	ms := &r.members
-	for i := range ms.list {
-		if m := &ms.list[i]; m.active && m.owned > ceil(r.factor*r.bound(ms.trialShare(i, total))) {
-			return true
-		}
-	}
-	return false
 }
 
 // note remembers which members are needy, for the next round.

@@ -5,7 +5,11 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/metafora-go/metafora"
+	"github.com/metafora-go/metafora/balance"
 )
 
 // owners returns who owns each task.
@@ -186,7 +190,7 @@ func TestNodeGivesTasksThatAreAtHomeToThoseItDoubted(t *testing.T) {
 
 // A node is doubted that has about its share. The others do not count it, and one of
 // them seems to have little more than its share of what is left.
-func TestDoubtedNodeThatHasItsShareIsTried(t *testing.T) {
+func TestDoubtedNodeThatHasItsShareCounts(t *testing.T) {
 	for i := range 20 {
 		m := run(t, config{balancer: newRendezvous}, func(m *model) {
 			big := m.join(fmt.Sprintf("big-%d", i), 3)
@@ -209,6 +213,44 @@ func TestDoubtedNodeThatHasItsShareIsTried(t *testing.T) {
 		})
 		m.check(t)
 	}
+}
+
+// A node alone in its doubt gets no help from the others, which have no reason to do
+// anything.
+func TestNodeReleasesWhatIsTooMuchWhateverItDoubts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const have, doubted = 17, 9 // of 100
+		s := &snapshot{loads: make(map[string]int)}
+		for i, n := range []int{have, doubted, 12, 8, 10, 12, 10, 11, 11} {
+			node := metafora.Node{Name: fmt.Sprintf("node-%d", i), Accepting: true, Weight: 1}
+			s.nodes, s.loads[node.Name] = append(s.nodes, node), n
+		}
+		h := holder{"node-0", newBusy(have)}
+		b := balance.NewRendezvous(s)
+		b.Init(h)
+		change := func(by int) {
+			for _, n := range s.nodes {
+				if n.Name != "node-1" {
+					s.loads[n.Name] += by
+				}
+			}
+		}
+		for i := range 50 {
+			b.CanClaim(metafora.NewTask(fmt.Sprintf("new-%d", i)))
+		}
+		change(1) // all but one claim some
+		for range 5 {
+			time.Sleep(time.Second)
+			if ids := b.Balance(); len(ids) > 0 {
+				t.Errorf("%d tasks released while nobody has too many", len(ids))
+			}
+		}
+		change(-1)
+		time.Sleep(time.Second)
+		if ids := b.Balance(); have-len(ids) > 16 {
+			t.Errorf("it keeps %d tasks, the limit is 16", have-len(ids))
+		}
+	})
 }
 
 func TestRollingRestartKeepsTheBalance(t *testing.T) {
