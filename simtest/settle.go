@@ -55,10 +55,7 @@ func (s *Sim) Settle() {
 	}
 	s.flow(nil)
 	s.checkIndex()
-	s.pass(s.cfg.TTL, func() bool { return s.unread() == nil })
-	if v := s.unread(); v != nil {
-		panic(v)
-	}
+	s.settleCommands()
 	s.leave()
 	s.checkHistory()
 }
@@ -123,18 +120,28 @@ func (s *Sim) missing() string {
 
 // unfreeze makes all nodes take tasks.
 func (s *Sim) unfreeze() {
-	s.pass(time.Second, nil) // a command that was sent before a restart may be on its way
+	s.settleCommands() // one to freeze or to drain may be on its way
 	for _, n := range s.nodes {
 		if n.inc.consumer.Frozen() {
 			s.Command(n.name, metafora.Unfreeze())
 		}
 	}
-	s.pass(time.Second, nil)
+	s.settleCommands()
 	for _, n := range s.nodes {
 		if n.inc.consumer.Frozen() || n.inc.consumer.Draining() {
 			s.violate(frozenIdle, "%s was unfrozen, and does not take tasks: %v", n.name, n.inc.consumer)
 		}
 	}
+}
+
+// settleCommands waits until the nodes have got all commands, and have had the time
+// to obey. A node that has failed to take them waits before it tries again.
+func (s *Sim) settleCommands() {
+	s.pass(s.cfg.TTL, func() bool { return s.unread() == nil })
+	if v := s.unread(); v != nil {
+		panic(v)
+	}
+	s.pass(time.Second, nil)
 }
 
 // settleTasks waits until each task runs or is done, as long as there is a node that
