@@ -193,8 +193,9 @@ func (s *Sim) actorName() string {
 	return "a client"
 }
 
-// check holds the whole cluster against the invariants, at rest.
-func (s *Sim) check() {
+// check holds the cluster against the invariants, at rest. With acted, nothing has
+// changed but what that process knows.
+func (s *Sim) check(acted *incarnation) {
 	s.mu.Lock()
 	blamed := s.blamed
 	s.mu.Unlock()
@@ -206,7 +207,7 @@ func (s *Sim) check() {
 	}
 	s.checkStateful()
 	if !s.flowing && !s.cfg.Coarse {
-		s.checkViews()
+		s.checkViews(acted)
 		s.checkUnused()
 	}
 	for _, inv := range s.invariants {
@@ -231,15 +232,15 @@ const roundsPerCheck = 16
 // checkRuns looks at the handlers that could do something right now.
 func (s *Sim) checkRuns() {
 	now := time.Now()
-	s.suspect(now)
-	s.mu.Lock()
+	s.looks++
 	var live, bad []*run
+	s.mu.Lock()
 	for _, r := range s.runs {
 		if r.record == nil {
 			r.record = s.ledger.task(r.claim.TaskID)
 		}
 		current := r.record.fence == int64(r.claim.Fence) && s.leases[r.record.lease] == r.inc
-		if (!current || r.inc.suspect) && r.liveLocked() {
+		if (!current || s.suspect(r.inc, r.record.lease, now)) && r.liveLocked() {
 			live = append(live, r)
 		}
 	}
@@ -255,19 +256,15 @@ func (s *Sim) checkRuns() {
 	}
 }
 
-// suspect marks the processes whose handlers may be wrong to run under current claims.
-// There are far more handlers than processes.
-func (s *Sim) suspect(now time.Time) {
-	for _, inc := range s.leases {
-		inc.suspect = false
-	}
-	for lease, inc := range s.leases {
-		if inc.dead || inc.suspect {
-			continue
-		}
+// suspect reports whether a process may be wrong to run handlers under claims that live
+// on a lease. There are far more handlers than processes: it looks once at each.
+func (s *Sim) suspect(inc *incarnation, lease int64, now time.Time) bool {
+	if inc.look != s.looks || inc.lookedAt != lease {
+		inc.look, inc.lookedAt = s.looks, lease
 		end, ok := s.broker.leaseEnd(lease)
 		inc.suspect = inc.consumer.Draining() || now.After(inc.coord.LeaseDeadline()) || ok && now.After(end.Add(-s.cfg.Margin))
 	}
+	return inc.suspect
 }
 
 // runProblem tells what is wrong with a live handler, nil for nothing.
@@ -309,7 +306,7 @@ func (s *Sim) unbalanced() string {
 	if !s.cfg.evens {
 		return ""
 	}
-	counts, total := s.ledger.owned(), 0
+	counts, total := s.ledger.owned, 0
 	for _, n := range counts {
 		total += n
 	}

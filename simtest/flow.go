@@ -135,7 +135,7 @@ func (s *Sim) round() bool {
 func (s *Sim) deliver(d delivery, revisions int) {
 	s.log(d.node(), d.news(), "")
 	d.deliver(revisions)
-	s.settle()
+	s.settleAfter(s.node(d.node()).inc)
 }
 
 // pass lets time pass with everything flowing, and reports whether something

@@ -245,7 +245,7 @@ func (s *Sim) answer(p *pending, err error) {
 	delete(s.waiting, p)
 	s.mu.Unlock()
 	p.verdict <- err
-	s.settle()
+	s.settleAfter(p.inc)
 }
 
 // apply lets a request take effect at the broker, on behalf of who sent it.

@@ -11,6 +11,7 @@ import (
 type ledger struct {
 	tasks map[string]*record
 	nodes map[string]int64 // the lease of each live node
+	owned map[string]int   // how many tasks each node has
 	// submissions has the values of all submissions there were, which no two
 	// have in common.
 	submissions map[string]bool
@@ -62,7 +63,7 @@ type record struct {
 
 func newLedger() *ledger {
 	return &ledger{
-		tasks: make(map[string]*record), nodes: make(map[string]int64),
+		tasks: make(map[string]*record), nodes: make(map[string]int64), owned: make(map[string]int),
 		submissions: make(map[string]bool), letters: make(map[string]int),
 	}
 }
@@ -74,17 +75,6 @@ func (l *ledger) task(id string) *record {
 		l.tasks[id] = r
 	}
 	return r
-}
-
-// owned counts the tasks of each node.
-func (l *ledger) owned() map[string]int {
-	counts := make(map[string]int)
-	for _, r := range l.tasks {
-		if r.fence != 0 {
-			counts[r.owner]++
-		}
-	}
-	return counts
 }
 
 // actor is who causes the changes that are being observed.
@@ -147,11 +137,16 @@ func (l *ledger) enter(changes []change) {
 			r.submission, r.number = c.now.since, c.now.number
 		case c.kind == atTask:
 			r.submission = 0
-		case c.kind == atOwner && c.now != nil:
-			r.owner, r.lease, r.fence = c.now.owner, c.now.lease, c.now.since
-			r.lastFence = max(r.lastFence, r.fence)
 		case c.kind == atOwner:
+			if r.fence != 0 {
+				l.owned[r.owner]--
+			}
 			r.owner, r.lease, r.fence = "", 0, 0
+			if c.now != nil {
+				r.owner, r.lease, r.fence = c.now.owner, c.now.lease, c.now.since
+				r.lastFence = max(r.lastFence, r.fence)
+				l.owned[r.owner]++
+			}
 		case c.kind == atState:
 			r.state, r.stateValue = statemachine.State{}, ""
 			if c.now != nil {

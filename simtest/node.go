@@ -45,8 +45,12 @@ type incarnation struct {
 	making atomic.Int32 // calls of its HandlerFunc under way
 
 	leaving bool          // it was asked to leave
-	suspect bool          // see checkRuns; the root goroutine alone uses it
 	resumed chan struct{} // closed when paused ends
+
+	// See checkRuns; the root goroutine alone uses these.
+	look     int
+	lookedAt int64
+	suspect  bool
 
 	// Sim.mu guards these.
 	done, stored map[claimKey]bool // what its handlers and machines asked for

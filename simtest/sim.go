@@ -43,6 +43,8 @@ type Sim struct {
 	submissions int
 	steps       int                 // taken by Explore
 	rounds      int                 // see round
+	looks       int                 // see checkRuns
+	changed     bool                // what is at the broker, since all rested
 	hold        func(*pending) bool // keeps what it holds for from happening
 	held        []*pending
 	deck        []*action
@@ -155,11 +157,18 @@ func (s *Sim) needNodes() {
 }
 
 // settle waits until all goroutines rest, and checks all invariants.
-func (s *Sim) settle() {
+func (s *Sim) settle() { s.settleAfter(nil) }
+
+// settleAfter settles what only one process has a part in, nil for all.
+func (s *Sim) settleAfter(inc *incarnation) {
 	synctest.Wait()
 	for s.dismiss() {
+		inc = nil
 	}
 	s.observe()
+	if s.changed {
+		inc, s.changed = nil, false
+	}
 	s.mu.Lock()
 	answers := s.answers
 	s.answers = nil
@@ -167,7 +176,7 @@ func (s *Sim) settle() {
 	for _, take := range answers {
 		take()
 	}
-	s.check()
+	s.check(inc)
 }
 
 // observe takes in what has changed at the broker, revision by revision.
@@ -175,6 +184,7 @@ func (s *Sim) observe() {
 	if !s.broker.changed() {
 		return
 	}
+	s.changed = true
 	for changes := range s.broker.changes() {
 		s.checkChanges(changes)
 		s.ledger.enter(changes)
