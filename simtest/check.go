@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -202,9 +203,7 @@ func (s *Sim) check(acted *incarnation) {
 	if blamed != nil {
 		panic(blamed)
 	}
-	if s.rounds%roundsPerCheck == 0 {
-		s.checkRuns()
-	}
+	s.checkRuns()
 	s.checkStateful()
 	if !s.flowing && !s.cfg.Coarse {
 		s.checkViews(acted)
@@ -225,46 +224,75 @@ func (s *Sim) check(acted *incarnation) {
 	}
 }
 
-// roundsPerCheck is how many rounds of a coarse simulation, with its many handlers,
-// go by from one look at all of them to the next.
-const roundsPerCheck = 16
-
-// checkRuns looks at the handlers that could do something right now.
+// checkRuns looks at the handlers that could do something right now. There are far more
+// handlers than leases: those that are right are so until their task changes, or there
+// is something about the lease.
 func (s *Sim) checkRuns() {
 	now := time.Now()
-	s.looks++
-	var live, bad []*run
 	s.mu.Lock()
-	for _, r := range s.runs {
+	live := s.sortOut()
+	for lease, runs := range s.sure {
+		if inc := s.leases[lease]; len(runs) > 0 && s.suspect(inc, lease, now) {
+			live = slices.AppendSeq(live, maps.Keys(runs))
+		}
+	}
+	live = slices.DeleteFunc(live, func(r *run) bool { return !r.liveLocked() })
+	s.mu.Unlock()
+	slices.SortFunc(live, compareRuns)
+	for _, r := range live {
+		if v := s.runProblem(r, now); v != nil {
+			panic(v)
+		}
+	}
+}
+
+// sortOut finds the handlers that are right, and returns the others. The caller holds
+// s.mu.
+func (s *Sim) sortOut() (others []*run) {
+	for r := range s.unsure {
 		if r.record == nil {
 			r.record = s.ledger.task(r.claim.TaskID)
 		}
-		current := r.record.fence == int64(r.claim.Fence) && s.leases[r.record.lease] == r.inc
-		if (!current || s.suspect(r.inc, r.record.lease, now)) && r.liveLocked() {
-			live = append(live, r)
+		lease := r.record.lease
+		if r.record.fence != int64(r.claim.Fence) || s.leases[lease] != r.inc || !r.rightTask() {
+			others = append(others, r)
+			continue
 		}
-	}
-	s.mu.Unlock()
-	for _, r := range live {
-		if s.runProblem(r, now) != nil {
-			bad = append(bad, r)
+		delete(s.unsure, r)
+		if s.sure[lease] == nil {
+			s.sure[lease] = make(map[*run]struct{})
 		}
+		s.sure[lease][r] = struct{}{}
+		r.lease = lease
 	}
-	if len(bad) > 0 {
-		slices.SortFunc(bad, compareRuns)
-		panic(s.runProblem(bad[0], now))
+	return others
+}
+
+// doubt has the handler looked at again that runs a task under its current claim, which
+// are about to change.
+func (s *Sim) doubt(id string, r *record) {
+	if r.fence == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if run := s.runs[runKey{s.leases[r.lease], id, uint64(r.fence)}]; run != nil {
+		delete(s.sure[r.lease], run)
+		s.unsure[run] = struct{}{}
 	}
 }
 
 // suspect reports whether a process may be wrong to run handlers under claims that live
-// on a lease. There are far more handlers than processes: it looks once at each.
+// on a lease.
 func (s *Sim) suspect(inc *incarnation, lease int64, now time.Time) bool {
-	if inc.look != s.looks || inc.lookedAt != lease {
-		inc.look, inc.lookedAt = s.looks, lease
-		end, ok := s.broker.leaseEnd(lease)
-		inc.suspect = inc.consumer.Draining() || now.After(inc.coord.LeaseDeadline()) || ok && now.After(end.Add(-s.cfg.Margin))
-	}
-	return inc.suspect
+	end, ok := s.broker.leaseEnd(lease)
+	return inc.consumer.Draining() || now.After(inc.coord.LeaseDeadline()) || ok && now.After(end.Add(-s.cfg.Margin))
+}
+
+// rightTask reports whether a handler has the task as it was submitted last.
+func (r *run) rightTask() bool {
+	t, ok := r.task.(numbered)
+	return !ok || t.number == r.record.number
 }
 
 // runProblem tells what is wrong with a live handler, nil for nothing.
@@ -283,9 +311,9 @@ func (s *Sim) runProblem(r *run, now time.Time) *violation {
 		return &violation{inTime, fmt.Sprintf("%s runs %s under claim %d, which has ended; the owner is %s by claim %d",
 			r.inc, r.claim.TaskID, fence, rec.holder(), rec.fence)}
 	}
-	if t, ok := r.task.(numbered); ok && t.number != rec.number {
+	if !r.rightTask() {
 		return &violation{rightTask, fmt.Sprintf("%s runs submission %d of %s, but it owns submission %d",
-			r.inc, t.number, r.claim.TaskID, rec.number)}
+			r.inc, r.task.(numbered).number, r.claim.TaskID, rec.number)}
 	}
 	if end, ok := s.broker.leaseEnd(rec.lease); ok && now.After(end.Add(-s.cfg.Margin)) {
 		return &violation{inTime, fmt.Sprintf("%s runs %s although its lease ends in %v, which is less than the margin of %v",

@@ -20,8 +20,9 @@ type run struct {
 	// Sim.mu guards these.
 	stopped  bool // it was asked to stop
 	returned bool
-	working  bool // its StatefulHandler is at work
-	stuck    bool // it does not leave before faults end
+	working  bool  // its StatefulHandler is at work
+	stuck    bool  // it does not leave before faults end
+	lease    int64 // that of its claim once it is sure, see checkRuns
 }
 
 // live reports whether the handler could do something right now.
@@ -94,6 +95,7 @@ func (h *probeHandler) Run(ctx context.Context) bool {
 	s.mu.Lock()
 	h.run, r.stopped = r, h.stopped
 	s.runs[r.key()] = r
+	s.unsure[r] = struct{}{}
 	s.mu.Unlock()
 	s.log(h.inc.node.name, nil, "runs "+claim.TaskID)
 	defer s.ran(r)
@@ -104,6 +106,8 @@ func (s *Sim) ran(r *run) {
 	s.mu.Lock()
 	r.returned = true
 	delete(s.runs, r.key())
+	delete(s.unsure, r)
+	delete(s.sure[r.lease], r)
 	s.mu.Unlock()
 }
 

@@ -47,11 +47,6 @@ type incarnation struct {
 	leaving bool          // it was asked to leave
 	resumed chan struct{} // closed when paused ends
 
-	// See checkRuns; the root goroutine alone uses these.
-	look     int
-	lookedAt int64
-	suspect  bool
-
 	// Sim.mu guards these.
 	done, stored map[claimKey]bool // what its handlers and machines asked for
 	asks         map[claimKey][]asked

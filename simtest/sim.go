@@ -43,7 +43,6 @@ type Sim struct {
 	submissions int
 	steps       int                 // taken by Explore
 	rounds      int                 // see round
-	looks       int                 // see checkRuns
 	changed     bool                // what is at the broker, since all rested
 	hold        func(*pending) bool // keeps what it holds for from happening
 	held        []*pending
@@ -64,6 +63,8 @@ type Sim struct {
 	givenUp  []*pending // their callers wait to go on
 	late     []*pending
 	runs     map[runKey]*run
+	unsure   map[*run]struct{}           // of runs, those to look at
+	sure     map[int64]map[*run]struct{} // the others, by the lease of their claim
 	timeline timeline
 	history  history
 	// What has reached StatefulHandlers and machines in this step.
@@ -90,6 +91,8 @@ func newSim(cfg Config, src source) *Sim {
 		named:    make(map[string]*node, cfg.Nodes),
 		waiting:  make(map[*pending]struct{}),
 		runs:     make(map[runKey]*run),
+		unsure:   make(map[*run]struct{}),
+		sure:     make(map[int64]map[*run]struct{}),
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.timeline.began = time.Now()
@@ -187,6 +190,11 @@ func (s *Sim) observe() {
 	s.changed = true
 	for changes := range s.broker.changes() {
 		s.checkChanges(changes)
+		for _, c := range changes {
+			if c.kind == atTask || c.kind == atOwner {
+				s.doubt(c.id, s.ledger.task(c.id))
+			}
+		}
 		s.ledger.enter(changes)
 		for _, c := range changes {
 			if c.kind == atTask {
