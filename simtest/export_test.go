@@ -46,7 +46,7 @@ func FailureOf(t *testing.T, cfg Config, shrink time.Duration, f func(*Sim)) str
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		inTurn(func() {
+		inTurn(full, func() {
 			for p.tried < full.Schedules && !r.failed {
 				rapid.Check(r, p.check)
 			}

@@ -20,15 +20,21 @@ var durationFlag = flag.Duration("simtest.duration", 0, "simtest: try schedules 
 var turn sync.Mutex
 
 // gcPercent lets the garbage of schedules, which is most of what there is, grow
-// for a while.
-const gcPercent = 800
+// for a while. In a large cluster most is no garbage, and fresh memory costs more than
+// to find some.
+func (c Config) gcPercent() int {
+	if c.Coarse {
+		return 200
+	}
+	return 800
+}
 
 // inTurn calls f, which plays schedules, with the process set up for them.
-func inTurn(f func()) {
+func inTurn(cfg Config, f func()) {
 	turn.Lock()
 	defer turn.Unlock()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	defer debug.SetGCPercent(debug.SetGCPercent(cfg.gcPercent()))
 	f()
 }
 
@@ -60,7 +66,7 @@ func Run(t *testing.T, cfg Config, f func(*Sim)) {
 	}
 	p := &property{t: t, cfg: full, f: f, dice: newDice()}
 	var took time.Duration
-	inTurn(func() {
+	inTurn(full, func() {
 		began := time.Now()
 		for !p.enough(began) {
 			// It tries as many as -rapid.checks says, each time with a new seed.
@@ -121,7 +127,7 @@ func (p *property) check(rt *rapid.T) {
 
 // once simulates a single schedule.
 func once(t *testing.T, cfg Config, src source, f func(*Sim)) (v *violation, s *Sim) {
-	inTurn(func() { v, s = simulate(t, cfg, src, f) })
+	inTurn(cfg, func() { v, s = simulate(t, cfg, src, f) })
 	return v, s
 }
 
