@@ -182,10 +182,8 @@ func describeCall(c *simetcd.Call) string {
 	parts := make([]string, len(deeds))
 	for i, d := range deeds {
 		parts[i] = d.String()
-		if txn != nil && i < len(txn.Responses) {
-			if nested := txn.Responses[i].GetResponseTxn(); nested != nil && !nested.Succeeded {
-				parts[i] += ": refused"
-			}
+		if txn != nil && refused(txn, i) {
+			parts[i] += ": refused"
 		}
 	}
 	text := strings.Join(parts, ", ")
@@ -201,6 +199,18 @@ func describeCall(c *simetcd.Call) string {
 		text += ": " + err.Error()
 	}
 	return text
+}
+
+// refused reports whether the compares of the i-th part of a transaction did not hold.
+func refused(txn *pb.TxnResponse, i int) bool {
+	if !txn.Succeeded {
+		return true // it has one part, and compares of its own
+	}
+	if i >= len(txn.Responses) {
+		return false
+	}
+	nested := txn.Responses[i].GetResponseTxn()
+	return nested != nil && !nested.Succeeded
 }
 
 // changesSomething reports whether a request writes.

@@ -94,7 +94,7 @@ func (o outcome) kv(i int) *keyValue {
 }
 
 // committer gathers concurrent operations while a transaction is under way and
-// sends them as one, nested. It has no goroutine while there is nothing to send.
+// sends them as one, nested where there are several. It has no goroutine while there is nothing to send.
 type committer struct {
 	kv      clientv3.KV
 	ctx     context.Context // ends with close
@@ -214,7 +214,10 @@ func (c *committer) send() {
 		if err == nil {
 			failures = 0
 			for i, p := range batch {
-				r := resp.Responses[i].GetResponseTxn()
+				r := (*pb.TxnResponse)(resp)
+				if len(batch) > 1 {
+					r = resp.Responses[i].GetResponseTxn()
+				}
 				c.settle(p, outcome{held: r.Succeeded, rev: resp.Header.Revision, replies: r.Responses, uncertain: p.uncertain})
 			}
 			continue
@@ -277,14 +280,22 @@ func (c *committer) refuseInvalid(batch []*pending) []*pending {
 	})
 }
 
+// commit sends one operation as a transaction, or several as one of transactions.
 func (c *committer) commit(batch []*pending) (*clientv3.TxnResponse, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.timeout)
 	defer cancel()
-	ops := make([]clientv3.Op, len(batch))
-	for i, p := range batch {
-		ops[i] = clientv3.OpTxn(p.cmps, p.then, p.els)
+	txn := c.kv.Txn(ctx)
+	if len(batch) == 1 {
+		p := batch[0]
+		txn.If(p.cmps...).Then(p.then...).Else(p.els...)
+	} else {
+		ops := make([]clientv3.Op, len(batch))
+		for i, p := range batch {
+			ops[i] = clientv3.OpTxn(p.cmps, p.then, p.els)
+		}
+		txn.Then(ops...)
 	}
-	resp, err := c.kv.Txn(ctx).Then(ops...).Commit()
+	resp, err := txn.Commit()
 	c.stats.transaction(len(batch), err)
 	return resp, err
 }
