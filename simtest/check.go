@@ -79,7 +79,7 @@ func (s *Sim) noteTaken(c change) {
 	if c.now != nil || c.was == nil || s.actor.inc == nil {
 		return
 	}
-	if cmd, err := metafora.DecodeCommand(c.was.value); err == nil {
+	if cmd, err := metafora.DecodeCommand(c.was); err == nil {
 		if n, ok := cmd.Parameters[commandNumber].(float64); ok {
 			s.ledger.taken = append(s.ledger.taken, takenCommand{s.actor.inc, int(n)})
 		}

@@ -120,8 +120,8 @@ func newChange(ev *clientv3.Event) change {
 	if ev.Type == clientv3.EventTypePut {
 		c.now = contentOf(c.kind, ev.Kv)
 	}
-	if ev.PrevKv != nil {
-		c.was = contentOf(c.kind, ev.PrevKv)
+	if ev.PrevKv != nil && c.kind == atNodeCommand {
+		c.was = ev.PrevKv.Value
 	}
 	return c
 }

@@ -97,7 +97,7 @@ type change struct {
 	place
 	rev int64
 	now *content // what was put there, nil where it was removed
-	was *content // what was there before, nil for nothing or where nobody knows
+	was []byte   // the command to a node that was there before, nil for none
 }
 
 // content is what a broker has at a place.

@@ -118,7 +118,8 @@ func (c *Coordinator) join(ctx context.Context) (*session, error) {
 func (c *Coordinator) register(ctx context.Context, s *session) error {
 	key := c.keys.node(c.name)
 	for {
-		value := c.nodeValue()
+		accepting := c.accepting.Load()
+		value := c.nodeValue(accepting)
 		out := c.commits.do(ctx, op{
 			id:     nodeOpID,
 			cmps:   []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", s.known.Load())},
@@ -132,7 +133,7 @@ func (c *Coordinator) register(ctx context.Context, s *session) error {
 		}
 		if out.held {
 			s.known.Store(out.rev)
-			if value == c.nodeValue() {
+			if accepting == c.accepting.Load() {
 				return nil
 			}
 			continue
@@ -142,7 +143,7 @@ func (c *Coordinator) register(ctx context.Context, s *session) error {
 			return metafora.ErrNodeExists
 		}
 		s.known.Store(kv.GetModRevision())
-		if kv != nil && kv.Lease == int64(s.id) && string(kv.Value) == c.nodeValue() {
+		if kv != nil && kv.Lease == int64(s.id) && string(kv.Value) == c.nodeValue(c.accepting.Load()) {
 			return nil
 		}
 	}

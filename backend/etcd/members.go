@@ -116,8 +116,8 @@ func (c *Coordinator) checkMembership() {
 }
 
 // nodeValue is what this node tells the others of itself.
-func (c *Coordinator) nodeValue() string {
-	return encode(nodeRecord{Accepting: c.accepting.Load(), Weight: c.opts.Weight, Labels: c.opts.Labels})
+func (c *Coordinator) nodeValue(accepting bool) string {
+	return encode(nodeRecord{Accepting: accepting, Weight: c.opts.Weight, Labels: c.opts.Labels})
 }
 
 // decodeNodes turns a list below nodes into the live nodes, by name.
