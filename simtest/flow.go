@@ -116,7 +116,7 @@ func (s *Sim) round() bool {
 	for _, p := range ready {
 		s.apply(p)
 		s.mu.Lock()
-		delete(s.waiting, p)
+		s.unwait(p)
 		s.mu.Unlock()
 		p.verdict <- nil
 	}

@@ -27,6 +27,8 @@ type pending struct {
 	id      string        // of which task
 	verdict chan error    // holds one
 	seq     int           // in the order of arrival
+	waits   bool          // it is among those that wait, namely
+	at      int           // there
 	// run is the handler that is about to leave.
 	run *run
 	// slow is set for what arrives only when a step has drawn it, answerAt for a
@@ -106,7 +108,7 @@ func (s *Sim) wait(ctx context.Context, closed <-chan struct{}, p *pending) erro
 func (s *Sim) waits(inc *incarnation, which func(*pending) bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := range s.waiting {
+	for _, p := range s.waiting {
 		if p.inc == inc && which(p) {
 			return true
 		}
@@ -125,7 +127,8 @@ func (s *Sim) enqueue(p *pending) error {
 	}
 	s.arrivals++
 	p.seq = s.arrivals
-	s.waiting[p] = struct{}{}
+	p.waits, p.at = true, len(s.waiting)
+	s.waiting = append(s.waiting, p)
 	select {
 	case s.arrived <- struct{}{}:
 	default:
@@ -133,13 +136,25 @@ func (s *Sim) enqueue(p *pending) error {
 	return nil
 }
 
+// unwait takes p off those that wait. s.mu is held.
+func (s *Sim) unwait(p *pending) {
+	if !p.waits {
+		return
+	}
+	last := len(s.waiting) - 1
+	s.waiting[p.at], s.waiting[last].at = s.waiting[last], p.at
+	s.waiting[last] = nil
+	s.waiting = s.waiting[:last]
+	p.waits = false
+}
+
 // giveUp is called when nobody wants to wait for p any more. A request is on its
 // way all the same, and may arrive. The caller goes on when the scheduler says so:
 // the timers of one instant fire in any order.
 func (s *Sim) giveUp(p *pending, err error) error {
 	s.mu.Lock()
-	if _, waits := s.waiting[p]; waits {
-		delete(s.waiting, p)
+	if p.waits {
+		s.unwait(p)
 		s.givenUp = append(s.givenUp, p)
 	}
 	s.mu.Unlock()
@@ -198,7 +213,7 @@ func (s *Sim) ready() []*pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := s.readyBuf[:0]
-	for p := range s.waiting {
+	for _, p := range s.waiting {
 		if p.possible() && (p.run == nil || !p.run.stuck) && !slices.Contains(s.held, p) {
 			list = append(list, p)
 		}
@@ -242,7 +257,7 @@ func compareBools(a, b bool) int {
 // answer lets the caller of p go on.
 func (s *Sim) answer(p *pending, err error) {
 	s.mu.Lock()
-	delete(s.waiting, p)
+	s.unwait(p)
 	s.mu.Unlock()
 	p.verdict <- err
 	s.settleAfter(p.inc)

@@ -233,7 +233,7 @@ func (a arrival) news() fmt.Stringer {
 func (a arrival) deliver(int) {
 	s := a.inc.sim
 	s.mu.Lock()
-	delete(s.waiting, a.pending)
+	s.unwait(a.pending)
 	s.mu.Unlock()
 	a.verdict <- nil
 }
@@ -248,7 +248,7 @@ func (b *memoryBroker) deliveries() []delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := b.arrivals[:0]
-	for p := range s.waiting {
+	for _, p := range s.waiting {
 		if p.kind == anArrival && !p.inc.paused && !p.inc.cut && !p.inc.node.deaf {
 			list = append(list, arrival{p})
 		}

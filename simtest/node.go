@@ -168,14 +168,14 @@ func (s *Sim) crash(inc *incarnation) {
 	s.mu.Lock()
 	inc.dead = true
 	var theirs []*pending
-	for p := range s.waiting {
+	for _, p := range s.waiting {
 		if p.inc == inc {
 			theirs = append(theirs, p)
-			delete(s.waiting, p)
 		}
 	}
 	slices.SortFunc(theirs, comparePending)
 	for _, p := range theirs {
+		s.unwait(p)
 		s.keepLate(p)
 		p.verdict <- ErrCrashed
 	}

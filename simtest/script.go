@@ -98,7 +98,7 @@ func (h *Held) decide(f func(*pending)) {
 func (h *Held) Waits() bool {
 	h.sim.mu.Lock()
 	defer h.sim.mu.Unlock()
-	_, waits := h.sim.waiting[h.p]
+	waits := h.p.waits
 	return waits
 }
 

@@ -58,7 +58,7 @@ type Sim struct {
 	arrived chan struct{} // holds one: something waits
 
 	mu       sync.Mutex // guards all below
-	waiting  map[*pending]struct{}
+	waiting  []*pending // in no order
 	arrivals int        // of pendings so far
 	givenUp  []*pending // their callers wait to go on
 	late     []*pending
@@ -89,7 +89,6 @@ func newSim(cfg Config, src source) *Sim {
 		arrived:  make(chan struct{}, 1),
 		commands: make(map[int]int),
 		named:    make(map[string]*node, cfg.Nodes),
-		waiting:  make(map[*pending]struct{}),
 		runs:     make(map[runKey]*run),
 		unsure:   make(map[*run]struct{}),
 		sure:     make(map[int64]map[*run]struct{}),
@@ -291,13 +290,14 @@ func (s *Sim) teardown() {
 			n.inc.dead = true
 		}
 	}
-	for p := range s.waiting {
+	for _, p := range s.waiting {
+		p.waits = false
 		p.verdict <- ErrCrashed
 	}
 	for _, p := range s.givenUp {
 		p.verdict <- ErrCrashed
 	}
-	clear(s.waiting)
+	s.waiting = nil
 	s.givenUp = nil
 	s.mu.Unlock()
 	for _, n := range s.nodes {

@@ -71,7 +71,7 @@ func (s *Sim) speedUp(n *node) {
 func (s *Sim) hurry(which func(*pending) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := range s.waiting {
+	for _, p := range s.waiting {
 		if which(p) {
 			p.slow, p.answerAt = false, time.Time{}
 		}
