@@ -74,18 +74,20 @@ func (s *Sim) Until(what string, holds func() bool) {
 	}
 }
 
-// maxFlow is how much may be delivered while no time passes: more is a spin.
-const maxFlow = 20_000
+// maxFlow is how much may be delivered while no time passes: more is a spin. It is small
+// where the cluster is, so that a spin does not take long to shrink.
+func (s *Sim) maxFlow() int { return 1_000 + 20*len(s.nodes)*len(s.ledger.tasks) }
 
 // flow delivers everything in order until nothing is left or something holds.
 func (s *Sim) flow(until func() bool) (held bool) {
 	s.flowing = true
 	defer func() { s.flowing = false }()
+	most := s.maxFlow()
 	for n := 0; ; n++ {
 		if until != nil && until() {
 			return true
 		}
-		if n > maxFlow {
+		if n > most {
 			s.violate(quiet, "%d deliveries while no time passes", n)
 		}
 		if s.broker.expireOverdue() {

@@ -8,6 +8,15 @@ import (
 	"testing"
 )
 
+// A spin is one line, with how often it repeats itself.
+func TestTimelineFoldsWhatRepeatsItself(t *testing.T) {
+	tl := timeline{entries: []entry{{node: "a", text: "asks"}, {node: "a", text: "asks"}, {node: "a", text: "asks"}, {node: "b", text: "asks"}}}
+	got := tl.render([]string{"a", "b"})
+	if strings.Count(got, "asks") != 2 || !strings.Contains(got, "asks, and 2 times more") {
+		t.Errorf("the timeline is\n%s", got)
+	}
+}
+
 // TestReports lets a schedule fail and looks at what a person gets to see.
 func TestReports(t *testing.T) {
 	cfg, err := Config{Nodes: 2}.withDefaults()

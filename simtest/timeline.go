@@ -26,15 +26,19 @@ type entry struct {
 	node  string // "" for the broker and its clients
 	what  fmt.Stringer
 	text  string
+	more  int // how often the same follows
 }
 
 func (e *entry) String() string {
-	if e.what == nil {
-		return e.text
+	text := e.text
+	if e.what != nil {
+		text = e.what.String()
+		if e.text != "" {
+			text += " (" + e.text + ")"
+		}
 	}
-	text := e.what.String()
-	if e.text != "" {
-		text += " (" + e.text + ")"
+	if e.more > 0 {
+		text += fmt.Sprintf(", and %d times more", e.more)
 	}
 	return text
 }
@@ -56,7 +60,7 @@ func (s *Sim) log(node string, what fmt.Stringer, text string) {
 }
 
 // sorted returns the entries in an order that does not depend on which goroutine
-// of a node was first.
+// of a node was first. What repeats itself, as in a spin, is there once.
 func (t *timeline) sorted() []entry {
 	type keyed struct {
 		entry
@@ -77,9 +81,13 @@ func (t *timeline) sorted() []entry {
 			strings.Compare(a.text, b.text),
 		)
 	})
-	out := make([]entry, len(list))
+	var out []entry
 	for i, k := range list {
-		out[i] = k.entry
+		if i > 0 && k.step == list[i-1].step && k.at == list[i-1].at && k.node == list[i-1].node && k.text == list[i-1].text {
+			out[len(out)-1].more++
+			continue
+		}
+		out = append(out, k.entry)
 	}
 	return out
 }
