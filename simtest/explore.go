@@ -299,6 +299,7 @@ func (s *Sim) stepPartition() bool {
 	inc, ok := draw(s, s.those(func(i *incarnation) bool { return !i.cut }), "node")
 	if ok {
 		s.Partition(inc.node.name)
+		s.drawOutage()
 	}
 	return ok
 }
@@ -307,8 +308,17 @@ func (s *Sim) stepPause() bool {
 	inc, ok := draw(s, s.those(func(i *incarnation) bool { return !i.paused }), "node")
 	if ok {
 		s.Pause(inc.node.name)
+		s.drawOutage()
 	}
 	return ok
+}
+
+// drawOutage draws whether a node is away for longer than its lease lasts, while what
+// is under way stays where it is.
+func (s *Sim) drawOutage() {
+	if s.source.pick(4, "outage") == 1 {
+		s.Stall(s.cfg.TTL + time.Second)
+	}
 }
 
 // stepMend ends a partition, a pause or what is slow.
