@@ -217,7 +217,7 @@ func (s *Sim) check(acted *incarnation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.nodes {
-		if inc := n.inc; inc != nil {
+		if inc := n.inc; inc != nil && (acted == nil || inc == acted) {
 			inc.frozen = inc.consumer.Frozen() && !inc.thawing
 			inc.thawing = false
 		}

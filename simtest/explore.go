@@ -493,7 +493,7 @@ func (s *Sim) busy() []string {
 func (s *Sim) ask(what string, call func(context.Context, Client) error, answered func(error)) {
 	s.clients++
 	s.act("client: "+what, func() {
-		s.asks.Go(func() {
+		s.client(func() {
 			err := call(s.ctx, s.broker.user())
 			s.mu.Lock()
 			s.answers = append(s.answers, func() {
@@ -509,5 +509,19 @@ func (s *Sim) ask(what string, call func(context.Context, Client) error, answere
 			}
 			s.log(clientName, nil, text)
 		})
+	})
+}
+
+// client has a client do something: one that has nothing to do, or else a new one.
+func (s *Sim) client(f func()) {
+	select {
+	case s.errands <- f:
+		return
+	default:
+	}
+	s.asks.Go(func() {
+		for f := f; f != nil; f = <-s.errands {
+			f()
+		}
 	})
 }

@@ -50,7 +50,8 @@ type Sim struct {
 	flowing     bool           // everything is delivered in order
 	idling      bool           // time passes, and nothing is delivered
 	leaving     bool           // all nodes shut down
-	asks        sync.WaitGroup // calls of clients
+	asks        sync.WaitGroup // clients
+	errands     chan func()    // theirs
 	closing     sync.WaitGroup // Coordinators of crashed processes
 
 	ctx     context.Context // of the calls of clients
@@ -87,6 +88,7 @@ func newSim(cfg Config, src source) *Sim {
 		ledger:   newLedger(),
 		leases:   make(map[int64]*incarnation),
 		arrived:  make(chan struct{}, 1),
+		errands:  make(chan func()),
 		commands: make(map[int]int),
 		named:    make(map[string]*node, cfg.Nodes),
 		runs:     make(map[runKey]*run),
@@ -307,6 +309,7 @@ func (s *Sim) teardown() {
 			}
 		}
 	}
+	close(s.errands)
 	s.asks.Wait()
 	s.closing.Wait()
 	time.Sleep(time.Minute) // what has given up notices after its next pause
