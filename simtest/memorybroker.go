@@ -264,8 +264,10 @@ func (b *memoryBroker) current(claim metafora.Claim) bool {
 	return err == nil && t.Fence == claim.Fence
 }
 
-// heard does not say of a node of package memory, whose view is the broker's own.
-func (b *memoryBroker) heard(*incarnation, string) bool { return false }
+// heard looks at what waits: a node that is connected has the broker's own view.
+func (b *memoryBroker) heard(inc *incarnation, what string) bool {
+	return !inc.cut && !inc.node.deaf && !b.sim.waits(inc, func(p *pending) bool { return p.kind == anArrival && string(p.op) == what })
+}
 
 func (b *memoryBroker) streams() []stream { return nil }
 
