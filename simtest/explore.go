@@ -76,7 +76,8 @@ func (s *Sim) Explore() {
 	if !s.started {
 		// Where there are many, one makes up for what another forgets.
 		if absent := s.source.pick(2*len(s.nodes), "absent nodes") - len(s.nodes); absent > 0 && s.cfg.evens {
-			s.nodes = s.nodes[:len(s.nodes)-absent]
+			there := len(s.nodes) - absent
+			s.nodes, s.absent = s.nodes[:there], s.nodes[there:]
 		}
 		s.Start()
 		if s.source.pick(4, "join in any order") == 0 {
@@ -280,6 +281,7 @@ func (s *Sim) revive() {
 	}
 }
 
+// stepRestart starts a node again, or in its place or besides one of a new name.
 func (s *Sim) stepRestart() bool {
 	var down []*node
 	for _, n := range s.nodes {
@@ -287,12 +289,21 @@ func (s *Sim) stepRestart() bool {
 			down = append(down, n)
 		}
 	}
+	if len(s.absent) > 0 {
+		down = append(down, s.absent[0])
+	}
 	n, ok := draw(s, down, "node")
-	if ok {
+	switch {
+	case !ok:
+		return false
+	case n.inc == nil:
+		s.nodes, s.absent = append(s.nodes, n), s.absent[1:]
+		s.act(n.name+" joins", func() { s.start(n) })
+	default:
 		s.checkEnd(n.inc)
 		s.Restart(n.name)
 	}
-	return ok
+	return true
 }
 
 func (s *Sim) stepPartition() bool {

@@ -23,6 +23,7 @@ type Sim struct {
 	source source
 	broker broker
 	nodes  []*node
+	absent []*node // have never been there, and may come
 	named  map[string]*node
 	ids    []string // of the tasks that Explore draws from
 
