@@ -51,7 +51,7 @@ func TestOwnersAreForgotten(t *testing.T) {
 	if os.named("kept") != kept || os.tasks("kept") != 1 || os.owned() != 1 {
 		t.Errorf("the owner of a task is forgotten")
 	}
-	if !slices.IsSortedFunc(os.known, func(a, b *owner) int { return strings.Compare(a.name, b.name) }) {
+	if !slices.IsSortedFunc(os.known, func(a, b knownOwner) int { return strings.Compare(a.name, b.name) }) {
 		t.Error("not sorted")
 	}
 }
