@@ -2,6 +2,8 @@ package balance
 
 import (
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -103,9 +105,9 @@ func (ms *members) reload(now time.Time, own int) {
 		m := &next[len(next)-1]
 		m.read(n, ms.cluster.NodeTaskCount(n.Name), now, ms.window)
 		m.wanted = m.active || ms.trials && m.trust.onTrial(now) && m.expected == m.tally.counted
-		if n.Name == ms.name {
-			ms.self, m.owned, m.expected = len(next)-1, own, max(own, m.expected)
-		}
+	}
+	if i, here := slices.BinarySearchFunc(next, ms.name, byName); here {
+		ms.self, next[i].owned, next[i].expected = i, own, max(own, next[i].expected)
 	}
 	if stayed != len(ms.list) || stayed != len(next) {
 		ms.changes++
@@ -113,6 +115,8 @@ func (ms *members) reload(now time.Time, own int) {
 	ms.spare, ms.list = ms.list, next
 	ms.sum()
 }
+
+func byName(m member, name string) int { return strings.Compare(m.node.Name, name) }
 
 // reloadToGive reads the view anew for a round of balancing. There this node counts
 // even when it is doubted as one that takes tasks: it has some to give.

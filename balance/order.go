@@ -106,17 +106,32 @@ func (r *Rendezvous) place(t metafora.Task, task uint64, total int) place {
 	if ms.self >= 0 {
 		own = r.rank(ms.self, task, ms.list[ms.self].expected, total)
 	}
+	if ms.uniform && r.eligible == nil {
+		return ms.place(task, own, l)
+	}
 	p, best := place{first: -1}, noRank
 	for i := range ms.list {
-		if r.eligible != nil && !r.mayRun(t, i) {
+		if !r.mayRun(t, i) {
 			continue
 		}
-		var k rank
-		if m := &ms.list[i]; ms.uniform {
-			k = m.rank(task, m.expected, l)
-		} else {
-			k = m.weightedRank(task, m.expected, r.limits(i, total))
+		k := r.rank(i, task, ms.list[i].expected, total)
+		if k < best {
+			best, p.first = k, i
 		}
+		if k < own {
+			p.ahead++
+		}
+	}
+	return p
+}
+
+// place is the same where all weights are equal and each member may run each task. It is
+// most of what the balancer of a large cluster does, and this loop fits into the registers.
+func (ms *members) place(task uint64, own rank, l limits) place {
+	p, best := place{first: -1}, noRank
+	for i := range ms.list {
+		m := &ms.list[i]
+		k := m.rank(task, m.expected, l)
 		if k < best {
 			best, p.first = k, i
 		}
