@@ -57,7 +57,10 @@ type Config struct {
 	Options []metafora.Option
 	// Coarse lets all that is under way arrive at once, checks the invariants
 	// after each such round only, and keeps no timeline: for clusters that are
-	// too large to look at each step. It is not for Explore.
+	// too large to look at each step. What nodes do between two rounds they do
+	// on all cores, so that no run is quite like another, and what they share,
+	// such as Observers, has to be safe for that. It is not for Explore, nor for
+	// Memory, whose calls happen only as their callers go on.
 	Coarse bool
 	// Without are the kinds of faults that Explore does not draw; default none.
 	Without []Fault
@@ -117,6 +120,9 @@ func (c Config) withDefaults() (Config, error) {
 	var errs []error
 	if c.Backend != Etcd && c.Backend != Memory {
 		errs = append(errs, fmt.Errorf("unknown backend %q", c.Backend))
+	}
+	if c.Coarse && c.Backend == Memory {
+		errs = append(errs, errors.New("a coarse simulation of the memory backend"))
 	}
 	for _, n := range []struct {
 		what  string

@@ -2,7 +2,7 @@
 // balancers, state machines and backends, and decides what happens when: which
 // request arrives next, late, twice or never, who hears of what, which node
 // crashes, stands still or is cut off, what clients ask for. The same decisions
-// give the same run.
+// give the same run, unless Config.Coarse is set.
 //
 // [Run] draws the decisions, checks after each that the promises of package
 // metafora hold, and shrinks a schedule that breaks one to a short one that can be

@@ -112,21 +112,26 @@ func (s *Sim) flow(until func() bool) (held bool) {
 	}
 }
 
-// round lets all arrive that is under way, and reports whether there was anything.
+// round lets all arrive that is under way, and reports whether there was anything. All
+// takes effect at the broker before anybody hears of it: from then on the nodes run
+// beside each other, until all rest.
 func (s *Sim) round() bool {
 	ready := slices.Clone(s.ready())
 	for _, p := range ready {
 		s.apply(p)
-		s.mu.Lock()
-		s.unwait(p)
-		s.mu.Unlock()
-		p.verdict <- nil
 	}
 	news := s.broker.deliveries()
+	s.mu.Lock()
+	for _, p := range ready {
+		s.unwait(p)
+	}
+	s.mu.Unlock()
+	for _, p := range ready {
+		p.verdict <- nil
+	}
 	for _, d := range news {
 		d.deliver(math.MaxInt)
 	}
-	s.rounds++
 	if len(ready)+len(news) == 0 {
 		return false
 	}

@@ -33,7 +33,9 @@ func (c Config) gcPercent() int {
 func inTurn(cfg Config, f func()) {
 	turn.Lock()
 	defer turn.Unlock()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	if !cfg.Coarse {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	}
 	defer debug.SetGCPercent(debug.SetGCPercent(cfg.gcPercent()))
 	f()
 }
@@ -48,10 +50,10 @@ func inTurn(cfg Config, f func()) {
 // Run stops in time before the test's deadline, and logs how many schedules it has
 // tried.
 //
-// Run holds GOMAXPROCS at one, so that the goroutines of a schedule take turns, and
-// has other runs wait for their turn even where tests are parallel. With the
-// race detector, which shuffles goroutines that are ready, the same draws can give
-// another run.
+// Run holds GOMAXPROCS at one, so that the goroutines of a schedule take turns, unless
+// Config.Coarse is set, and has other runs wait for their turn even where tests are
+// parallel. With Coarse, or with the race detector, which shuffles goroutines that are
+// ready, the same draws can give another run.
 func Run(t *testing.T, cfg Config, f func(*Sim)) {
 	t.Helper()
 	full, err := cfg.withDefaults()
@@ -190,6 +192,9 @@ func (f lazily) String() string { return f() }
 
 // report draws the timeline.
 func (s *Sim) report() string {
+	if s.cfg.Coarse {
+		return "A coarse simulation has no timeline, and another run of it may differ.\n"
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.timeline.render(s.nodeNames())

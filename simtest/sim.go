@@ -43,7 +43,6 @@ type Sim struct {
 	// submissions counts the tasks that were to be submitted.
 	submissions int
 	steps       int                 // taken by Explore
-	rounds      int                 // see round
 	changed     bool                // what is at the broker, since all rested
 	hold        func(*pending) bool // keeps what it holds for from happening
 	held        []*pending
