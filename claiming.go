@@ -24,7 +24,7 @@ func (c *Consumer) consider(t Task) {
 	if c.takesPlace(t, id, now) {
 		return
 	}
-	c.offer(candidate{task: t, announced: now, unasked: true})
+	c.offer(candidate{task: t, announced: now.Sub(c.made), unasked: true})
 }
 
 // takesPlace gives t to whoever has its ID already, and reports whether there is
@@ -49,8 +49,7 @@ func (c *Consumer) takesPlace(t Task, id string, now time.Time) bool {
 // but the main loop takes any out.
 func (c *Consumer) reconsider() {
 	c.mu.Lock()
-	d := c.deferred.first().d
-	c.deferred.remove(d)
+	d := c.deferred.take()
 	c.mu.Unlock()
 	if d.task == nil {
 		return
@@ -147,10 +146,10 @@ func (c *Consumer) claimFailed(f *flight, result ClaimResult, err error) {
 	}
 	switch {
 	case retry:
-		c.deferred.add(next, now.Add(c.retry.delay("claim "+id, f.failures)), DeferredByError)
+		c.deferred.add(next, now.Add(c.retry.delay("claim "+id, int(f.failures))), DeferredByError)
 	case f.again != nil:
 		// The answer may be about the task as it was before.
-		c.deferred.add(candidate{task: f.again, announced: now, unasked: true}, now, DeferredByRun)
+		c.deferred.add(candidate{task: f.again, announced: now.Sub(c.made), unasked: true}, now, DeferredByRun)
 	}
 }
 
@@ -188,7 +187,7 @@ func (c *Consumer) wanted(f *flight, claim Claim) bool {
 func (c *Consumer) launch(f *flight, r *running, h Handler) {
 	now := time.Now()
 	r.handler, r.started = h, now
-	c.opts.observer.Running(r.claim, now.Sub(f.announced))
+	c.opts.observer.Running(r.claim, now.Sub(c.made)-f.announced)
 
 	c.mu.Lock()
 	delete(c.flights, r.claim.TaskID)

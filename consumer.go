@@ -26,6 +26,7 @@ type Consumer struct {
 	log        hclog.Logger
 	jitter     jitter
 	retry      backoff
+	made       time.Time // times that there are many of are kept relative to it
 
 	announced chan Task     // from Watch to the main loop, which take turns
 	commands  chan Command  // from Command to the main loop
@@ -89,7 +90,7 @@ func NewConsumer(coord Coordinator, h HandlerFunc, b Balancer, opts ...Option) (
 	}
 	forgetter, _ := b.(Forgetter)
 	lease, _ := coord.(LeaseHolder)
-	j := newJitter(o.seed, coord.Name())
+	j, now := newJitter(o.seed, coord.Name()), time.Now()
 	return &Consumer{
 		coord:      coord,
 		newHandler: h,
@@ -99,6 +100,7 @@ func NewConsumer(coord Coordinator, h HandlerFunc, b Balancer, opts ...Option) (
 		opts:       o,
 		log:        o.log.With("node", coord.Name()),
 		jitter:     j,
+		made:       now,
 		retry:      backoff{least: o.retryMin, most: o.retryMax, jitter: j},
 		announced:  make(chan Task, announcedAtOnce),
 		commands:   make(chan Command),
@@ -106,7 +108,7 @@ func NewConsumer(coord Coordinator, h HandlerFunc, b Balancer, opts ...Option) (
 		ended:      make(chan struct{}),
 		tasks:      make(map[string]*running),
 		flights:    make(map[string]*flight),
-		deferred:   newDeferredQueue(),
+		deferred:   newDeferredQueue(now),
 		stops:      make(map[*running]struct{}),
 	}, nil
 }
@@ -278,9 +280,9 @@ func (c *Consumer) agenda(now time.Time) agenda {
 	if !c.frozen {
 		a.balance = !c.balanceAt.After(now)
 		a.next = c.balanceAt
-		if first := c.deferred.first(); first != nil && room {
-			a.deferred = !first.due.After(now)
-			a.next = earlier(a.next, first.due)
+		if first, due := c.deferred.first(); first != nil && room {
+			a.deferred = !due.After(now)
+			a.next = earlier(a.next, due)
 		}
 	}
 	if !c.drainEnd.IsZero() {

@@ -1,6 +1,10 @@
 package metafora
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Deferred is a task that a Consumer has seen and will consider later.
 type Deferred struct {
@@ -36,66 +40,89 @@ const minDeferral = 100 * time.Millisecond
 // candidate is a task that might be claimed.
 type candidate struct {
 	task      Task
-	announced time.Time // when this node first heard of it
-	failures  int       // how many claims the broker failed in a row
-	unasked   bool      // the Balancer has not heard of it since it was announced
+	announced time.Duration // when this node first heard of it, since the Consumer was made
+	failures  int32         // how many claims the broker failed in a row
+	unasked   bool          // the Balancer has not heard of it since it was announced
 }
 
 // deferral is a candidate's place in the queue. One without a task only keeps
-// the place: a task of the ID that is announced meanwhile has to wait there.
+// the place: a task of the ID that is announced meanwhile has to wait there. A node
+// of a large cluster has one for most tasks, so they are small.
 type deferral struct {
 	candidate
 	id     string
-	reason DeferReason
-	at     int // in turns
+	reason reasonNumber
+	gone   bool // it is no longer in the queue, but its turn is
 }
 
-// turn is when a deferral is due. Turns are compared often and the deferrals, of which a
-// node of a large cluster has many, are far apart in memory.
+// reasonNumber stands for one of the DeferReasons.
+type reasonNumber uint8
+
+func deferReasons() [4]DeferReason {
+	return [...]DeferReason{DeferredByBalancer, DeferredByError, DeferredByRelease, DeferredByRun}
+}
+
+func numberOf(r DeferReason) reasonNumber {
+	all := deferReasons()
+	return reasonNumber(slices.Index(all[:], r))
+}
+
+// turn is when a deferral is due, since the queue was made. Turns are compared often and
+// the deferrals are far apart in memory.
 type turn struct {
-	due time.Time
+	due time.Duration
 	seq uint64
 	d   *deferral
 }
 
+func (t turn) compare(other turn) int {
+	return cmp.Or(cmp.Compare(t.due, other.due), cmp.Compare(t.seq, other.seq))
+}
+
 func (t *turn) before(other *turn) bool {
-	if c := t.due.Compare(other.due); c != 0 {
-		return c < 0
-	}
-	return t.seq < other.seq
+	return t.due < other.due || t.due == other.due && t.seq < other.seq
 }
 
 // deferredQueue holds deferrals, at most one for an ID, in the order in which
 // they are due, then in the order in which they came.
 type deferredQueue struct {
-	byID  map[string]*deferral
-	turns []turn // a heap
-	seq   uint64
-	// tasks counts the deferrals that have a task.
-	tasks int
+	made time.Time
+	byID map[string]*deferral
+	// What the Balancer refused waits apart, as all of that is hastened at once. Then
+	// it is sorted, and taken from the front for nothing.
+	hastened        []turn
+	refused, others turns
+	seq             uint64
+	tasks           int // how many deferrals have a task
+	gone            int // how many turns are those of deferrals that are gone
 }
 
-func newDeferredQueue() deferredQueue {
-	return deferredQueue{byID: make(map[string]*deferral)}
+func newDeferredQueue(now time.Time) deferredQueue {
+	return deferredQueue{made: now, byID: make(map[string]*deferral)}
 }
 
 // add puts a candidate off. Its ID must not be in the queue.
 func (q *deferredQueue) add(c candidate, due time.Time, reason DeferReason) {
-	q.push(&deferral{candidate: c, id: c.task.ID(), reason: reason}, due)
+	q.push(&deferral{candidate: c, id: c.task.ID(), reason: numberOf(reason)}, due)
 	q.tasks++
 }
 
 // hold keeps the place of an ID, which must not be in the queue, until due.
 func (q *deferredQueue) hold(id string, due time.Time) {
-	q.push(&deferral{id: id, reason: DeferredByRelease}, due)
+	q.push(&deferral{id: id, reason: numberOf(DeferredByRelease)}, due)
 }
 
 func (q *deferredQueue) push(d *deferral, due time.Time) {
 	q.seq++
 	q.byID[d.id] = d
-	q.turns = append(q.turns, turn{due: due, seq: q.seq, d: d})
-	q.up(len(q.turns) - 1)
+	ts := &q.others
+	if d.wasRefused() {
+		ts = &q.refused
+	}
+	ts.push(turn{due: due.Sub(q.made), seq: q.seq, d: d})
 }
+
+func (d *deferral) wasRefused() bool { return d.reason == numberOf(DeferredByBalancer) }
 
 // announced tells what becomes of a task that was announced: whether it has to
 // wait in the queue, as the newest of its ID, or is to be considered now.
@@ -104,97 +131,152 @@ func (q *deferredQueue) announced(t Task, now time.Time) (waits bool) {
 	if d == nil {
 		return false
 	}
-	if d.reason == DeferredByBalancer {
+	if d.wasRefused() {
 		// What the Balancer said was about the task as it was.
 		q.remove(d)
+		*d = deferral{gone: true}
+		q.gone++
+		q.sweep()
 		return false
 	}
 	if d.task == nil {
-		d.announced = now
+		d.announced = now.Sub(q.made)
 		q.tasks++
 	}
 	d.task, d.unasked = t, true
 	return true
 }
 
-// first returns what is due first, nil if the queue is empty.
-func (q *deferredQueue) first() *turn {
-	if len(q.turns) == 0 {
-		return nil
+// first returns what is due first, and when; nil if the queue is empty.
+func (q *deferredQueue) first() (d *deferral, due time.Time) {
+	t := q.firstTurn()
+	if t == nil {
+		return nil, due
 	}
-	return &q.turns[0]
+	return t.d, q.made.Add(t.due)
+}
+
+func (q *deferredQueue) firstTurn() *turn {
+	for {
+		var first *turn
+		for _, ts := range [...][]turn{q.hastened, q.refused, q.others} {
+			if len(ts) > 0 && (first == nil || ts[0].before(first)) {
+				first = &ts[0]
+			}
+		}
+		if first == nil || !first.d.gone {
+			return first
+		}
+		q.gone--
+		q.drop(first)
+	}
+}
+
+// take takes out what is due first, of a queue that is not empty.
+func (q *deferredQueue) take() *deferral {
+	first := q.firstTurn()
+	d := first.d
+	q.drop(first)
+	q.remove(d)
+	return d
+}
+
+// drop takes out the first turn.
+func (q *deferredQueue) drop(first *turn) {
+	switch {
+	case len(q.hastened) > 0 && first == &q.hastened[0]:
+		*first = turn{}
+		q.hastened = q.hastened[1:]
+	case len(q.refused) > 0 && first == &q.refused[0]:
+		q.refused.pop()
+	default:
+		q.others.pop()
+	}
 }
 
 func (q *deferredQueue) remove(d *deferral) {
-	at, last := d.at, len(q.turns)-1
-	q.turns[at] = q.turns[last]
-	q.turns[last] = turn{}
-	q.turns = q.turns[:last]
-	if at < last {
-		q.down(q.up(at))
-	}
 	delete(q.byID, d.id)
 	if d.task != nil {
 		q.tasks--
 	}
 }
 
+// sweep drops the turns of those that are gone when they are more than the others.
+func (q *deferredQueue) sweep() {
+	if q.gone <= len(q.byID) {
+		return
+	}
+	q.gone = 0
+	for _, ts := range []*[]turn{&q.hastened, (*[]turn)(&q.refused), (*[]turn)(&q.others)} {
+		*ts = slices.DeleteFunc(*ts, func(t turn) bool { return t.d.gone })
+		slices.SortFunc(*ts, turn.compare)
+	}
+}
+
 // hasten makes all tasks due that the Balancer has refused.
 func (q *deferredQueue) hasten(now time.Time) {
-	for i := range q.turns {
-		if t := &q.turns[i]; t.d.reason == DeferredByBalancer && t.due.After(now) {
-			t.due = now
-		}
+	latest := now.Sub(q.made)
+	q.hastened = append(q.hastened, q.refused...)
+	clear(q.refused)
+	q.refused = q.refused[:0]
+	for i := range q.hastened {
+		t := &q.hastened[i]
+		t.due = min(t.due, latest)
 	}
-	for i := len(q.turns) - 1; i >= 0; i-- {
-		q.down(i)
-	}
-}
-
-// up moves a turn towards the first, to where it belongs, and returns where that is.
-func (q *deferredQueue) up(i int) int {
-	t := q.turns[i]
-	for i > 0 {
-		parent := (i - 1) / 2
-		if !t.before(&q.turns[parent]) {
-			break
-		}
-		q.put(i, q.turns[parent])
-		i = parent
-	}
-	q.put(i, t)
-	return i
-}
-
-// down moves a turn towards the last, to where it belongs.
-func (q *deferredQueue) down(i int) {
-	t := q.turns[i]
-	for {
-		child := 2*i + 1
-		if child+1 < len(q.turns) && q.turns[child+1].before(&q.turns[child]) {
-			child++
-		}
-		if child >= len(q.turns) || !q.turns[child].before(&t) {
-			break
-		}
-		q.put(i, q.turns[child])
-		i = child
-	}
-	q.put(i, t)
-}
-
-func (q *deferredQueue) put(i int, t turn) {
-	q.turns[i] = t
-	t.d.at = i
+	slices.SortFunc(q.hastened, turn.compare)
 }
 
 // list returns the tasks in the queue, in no order.
 func (q *deferredQueue) list() []Deferred {
 	list := make([]Deferred, 0, q.tasks)
-	for _, t := range q.turns {
-		if t.d.task != nil {
-			list = append(list, Deferred{ID: t.d.id, Until: t.due, Reason: t.d.reason})
+	for _, ts := range [...][]turn{q.hastened, q.refused, q.others} {
+		for _, t := range ts {
+			if d := t.d; d.task != nil && !d.gone {
+				list = append(list, Deferred{ID: d.id, Until: q.made.Add(t.due), Reason: deferReasons()[d.reason]})
+			}
 		}
 	}
 	return list
+}
+
+// turns is a heap: the first is the one before all others.
+type turns []turn
+
+func (ts *turns) push(t turn) {
+	h := append(*ts, t)
+	*ts = h
+	i := len(h) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !t.before(&h[parent]) {
+			break
+		}
+		h[i] = h[parent]
+		i = parent
+	}
+	h[i] = t
+}
+
+// pop drops the first.
+func (ts *turns) pop() {
+	last := len(*ts) - 1
+	t := (*ts)[last]
+	(*ts)[last] = turn{}
+	h := (*ts)[:last]
+	*ts = h
+	if last == 0 {
+		return
+	}
+	i := 0
+	for child := 1; child < last; child = 2*i + 1 {
+		if child+1 < last && h[child+1].before(&h[child]) {
+			child++
+		}
+		if !h[child].before(&t) {
+			break
+		}
+		h[i] = h[child]
+		i = child
+	}
+	h[i] = t
 }

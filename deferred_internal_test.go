@@ -21,19 +21,18 @@ func TestDeferredQueueKeepsOrder(t *testing.T) {
 			reason DeferReason
 		}
 		var (
-			q      = newDeferredQueue()
 			model  []waiting
 			start  = time.Unix(0, 0)
+			q      = newDeferredQueue(start)
 			reason = rapid.SampledFrom([]DeferReason{DeferredByBalancer, DeferredByError})
 		)
 		byTurn := func(a, b waiting) int { return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.seq, b.seq)) }
 		takeFirst := func() {
 			slices.SortFunc(model, byTurn)
-			first := q.first()
-			if first.d.id != model[0].id || !first.due.Equal(model[0].due) {
-				t.Fatalf("first is %s at %v, want %v", first.d.id, first.due, model[0])
+			first, due := q.first()
+			if first.id != model[0].id || !due.Equal(model[0].due) || q.take() != first {
+				t.Fatalf("first is %s at %v, want %v", first.id, due, model[0])
 			}
-			q.remove(first.d)
 			model = model[1:]
 		}
 		for n := range rapid.IntRange(0, 60).Draw(t, "steps") {
@@ -49,6 +48,9 @@ func TestDeferredQueueKeepsOrder(t *testing.T) {
 				}
 				if !waits {
 					model = slices.Delete(model, i, i+1)
+				}
+				if n := len(q.hastened) + len(q.refused) + len(q.others); n > 2*len(model) {
+					t.Fatalf("%d turns of %d tasks", n, len(model))
 				}
 			case op == 2:
 				q.hasten(at)
@@ -69,8 +71,8 @@ func TestDeferredQueueKeepsOrder(t *testing.T) {
 		for len(model) > 0 {
 			takeFirst()
 		}
-		if q.first() != nil || len(q.byID) > 0 {
-			t.Errorf("left: %v, %v", q.turns, q.byID)
+		if first, _ := q.first(); first != nil || len(q.byID)+q.gone > 0 {
+			t.Errorf("left: %v, %v, %d gone", first, q.byID, q.gone)
 		}
 	})
 }

@@ -101,7 +101,7 @@ func (c *Consumer) finish(r *running) {
 			c.deferred.announced(r.again, now)
 		}
 	case r.again != nil:
-		c.deferred.add(candidate{task: r.again, announced: now, unasked: true}, now, DeferredByRun)
+		c.deferred.add(candidate{task: r.again, announced: now.Sub(c.made), unasked: true}, now, DeferredByRun)
 	}
 	c.mu.Unlock()
 	c.notify()

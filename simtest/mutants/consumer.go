@@ -51,7 +51,7 @@ var ofConsumer = []mutant{
 	{
 		name: "failed-claim-forgotten", file: claimingGo,
 		why: "a task whose claim the broker has failed is forgotten",
-		edits: one("c.deferred.add(next, now.Add(c.retry.delay(\"claim \"+id, f.failures)), DeferredByError)",
+		edits: one("c.deferred.add(next, now.Add(c.retry.delay(\"claim \"+id, int(f.failures))), DeferredByError)",
 			"_ = next"),
 	},
 	{
@@ -78,7 +78,7 @@ var ofConsumer = []mutant{
 	{
 		name: "again-lost-after-loss", file: runningGo,
 		why: "a task that is announced while the handler of a lost claim returns is forgotten",
-		edits: one("c.deferred.add(candidate{task: r.again, announced: now, unasked: true}, now, DeferredByRun)",
+		edits: one("c.deferred.add(candidate{task: r.again, announced: now.Sub(c.made), unasked: true}, now, DeferredByRun)",
 			"_ = now"),
 	},
 	{
