@@ -216,7 +216,7 @@ func (c *Consumer) watch(ctx context.Context) error {
 func (c *Consumer) loop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	deferredTurn := false
+	deferredTurn, inARow := false, 0
 	for ctx.Err() == nil {
 		now := time.Now()
 		a := c.agenda(now)
@@ -233,6 +233,18 @@ func (c *Consumer) loop(ctx context.Context) {
 			announced = c.announced
 		}
 		if !a.deferred {
+			// Many are announced in a row, and a choice of several costs as much
+			// as to consider one.
+			if inARow < announcedAtOnce {
+				select {
+				case t := <-announced:
+					inARow++
+					c.consider(t)
+					continue
+				default:
+				}
+			}
+			inARow = 0
 			timer.Reset(a.next.Sub(now))
 			select {
 			case <-ctx.Done():
