@@ -2,6 +2,7 @@ package balance_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math"
 	"sync/atomic"
@@ -16,7 +17,16 @@ import (
 	"github.com/metafora-go/metafora/balance"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if raceEnabled {
+		// Models run on one goroutine each. To the race detector there is nothing to
+		// find in them, and they take ten times as long with it.
+		if err := flag.Set("rapid.checks", "10"); err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // cluster is one of real Consumers on a broker in memory, in a bubble.
 type cluster struct {

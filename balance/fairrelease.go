@@ -62,9 +62,9 @@ func (f *Fair) above() int {
 func (f *Fair) part() int {
 	ms := &f.members
 	row, lack := ms.row(ms.owned), 0
-	for i, m := range ms.list {
+	for i := range ms.list {
 		if f.needy(i, ms.owned) {
-			lack += floor(ms.share(i, ms.owned)) - m.owned
+			lack += floor(ms.share(i, ms.owned)) - ms.list[i].owned
 		}
 	}
 	return row.portion(min(1, float64(lack)/max(row.length, 1)), 0)

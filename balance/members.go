@@ -42,11 +42,10 @@ type members struct {
 	window  time.Duration // of the tallies
 	trials  bool          // whether those on probation are tried
 
-	name  string // of this node
-	self  int    // this node's index in list, -1 when it is not there
-	list  []member
-	spare []member
-	asOf  time.Time
+	name string // of this node
+	self int    // this node's index in list, -1 when it is not there
+	list []member
+	asOf time.Time
 	// changes counts how often a node came or went.
 	changes int
 
@@ -88,35 +87,44 @@ func (ms *members) update(now time.Time, own int) {
 // reload reads the whole view anew. Both lists are sorted by name.
 func (ms *members) reload(now time.Time, own int) {
 	ms.asOf, ms.self = now, -1
-	next, old, stayed := ms.spare[:0], ms.list, 0
+	known, changed := 0, false
 	for _, n := range ms.cluster.Nodes() {
-		for len(old) > 0 && old[0].node.Name != n.Name && old[0].node.Name < n.Name {
-			old = old[1:]
-		}
 		if !n.Accepting || (ms.filter != nil && !ms.filter(n)) {
 			continue
 		}
-		if len(old) > 0 && old[0].node.Name == n.Name {
-			next, old = append(next, old[0]), old[1:]
-			stayed++
-		} else {
-			next = append(next, member{seed: xxhash.Sum64String(n.Name)})
-		}
-		m := &next[len(next)-1]
+		changed = ms.align(n.Name, known) || changed
+		m := &ms.list[known]
 		m.read(n, ms.cluster.NodeTaskCount(n.Name), now, ms.window)
 		m.wanted = m.active || ms.trials && m.trust.onTrial(now) && m.expected == m.tally.counted
+		known++
 	}
-	if i, here := slices.BinarySearchFunc(next, ms.name, byName); here {
-		ms.self, next[i].owned, next[i].expected = i, own, max(own, next[i].expected)
-	}
-	if stayed != len(ms.list) || stayed != len(next) {
+	if changed || known < len(ms.list) {
+		ms.list = slices.Delete(ms.list, known, len(ms.list))
 		ms.changes++
 	}
-	ms.spare, ms.list = ms.list, next
+	if i, here := slices.BinarySearchFunc(ms.list, ms.name, byName); here {
+		m := &ms.list[i]
+		ms.self, m.owned, m.expected = i, own, max(own, m.expected)
+	}
 	ms.sum()
 }
 
 func byName(m member, name string) int { return strings.Compare(m.node.Name, name) }
+
+// align makes a name that of member i: it drops those before that have gone, and adds
+// one that has come. It reports whether it did either.
+func (ms *members) align(name string, i int) (changed bool) {
+	gone := i
+	for gone < len(ms.list) && ms.list[gone].node.Name < name {
+		gone++
+	}
+	ms.list = slices.Delete(ms.list, i, gone)
+	if i < len(ms.list) && ms.list[i].node.Name == name {
+		return gone > i
+	}
+	ms.list = slices.Insert(ms.list, i, member{seed: xxhash.Sum64String(name)})
+	return true
+}
 
 // reloadToGive reads the view anew for a round of balancing. There this node counts
 // even when it is doubted as one that takes tasks: it has some to give.

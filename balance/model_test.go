@@ -376,6 +376,9 @@ func (n *modelNode) NodeTaskCount(name string) int {
 		return 0
 	}
 	seen := time.Now().Add(-n.lag)
+	if last := len(o.counts) - 1; last >= 0 && !o.counts[last].at.After(seen) {
+		return o.counts[last].n
+	}
 	i := sort.Search(len(o.counts), func(i int) bool { return o.counts[i].at.After(seen) })
 	if i == 0 {
 		return 0

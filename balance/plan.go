@@ -28,8 +28,8 @@ func (p *plan) give(self, i int) {
 func (r *Rendezvous) plan() plan {
 	ms := &r.members
 	p := plan{total: ms.owned, loads: make([]int, len(ms.list)), quota: make([]int, len(ms.list))}
-	for i, m := range ms.list {
-		p.loads[i] = m.owned
+	for i := range ms.list {
+		p.loads[i] = ms.list[i].owned
 	}
 	owned, bound := ms.list[ms.self].owned, r.bound(r.leastShare(p.total))
 	p.excess = ceil(ms.above(ms.self, p.total))
@@ -80,11 +80,11 @@ type row struct {
 
 func (ms *members) row(total int) row {
 	var r row
-	for i, m := range ms.list {
+	for i := range ms.list {
 		if i == ms.self {
 			r.start = r.length
 		}
-		if m.active {
+		if ms.list[i].active {
 			r.length += ms.above(i, total)
 		}
 		if i == ms.self {
