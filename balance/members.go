@@ -228,7 +228,7 @@ func scarce(share, factor float64) int { return min(ceil(share/factor), keep(sha
 // tried notes that this round, if any, has released tasks for those on trial.
 func (ms *members) tried() {
 	for i := range ms.list {
-		if m := &ms.list[i]; !m.active && m.trust.needsTask(ms.asOf) {
+		if m := &ms.list[i]; m.trust.needsTask(ms.asOf) {
 			m.trust.putOff(ms.asOf)
 		}
 	}

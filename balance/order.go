@@ -10,7 +10,8 @@ import (
 type tier uint8
 
 const (
-	needy  tier = iota // far below its share
+	tried  tier = iota // far below its share, and on trial
+	needy              // far below its share
 	free               // neither
 	full               // at its share times the load factor, or above
 	silent             // lets tasks pass
@@ -74,6 +75,9 @@ func (m *member) tier(load int, l limits) tier {
 	case load >= l.full:
 		return full
 	case m.wanted && load < l.needy:
+		if !m.active {
+			return tried
+		}
 		return needy
 	}
 	return free

@@ -17,7 +17,7 @@ func TestEqualWeightsRankLikeNone(t *testing.T) {
 		r.members.list = nil
 		for range 2 {
 			r.members.list = append(r.members.list, member{
-				seed: rapid.Uint64().Draw(t, "seed"), weight: weight, wanted: rapid.Bool().Draw(t, "wanted"),
+				seed: rapid.Uint64().Draw(t, "seed"), weight: weight, wanted: rapid.Bool().Draw(t, "wanted"), active: rapid.Bool().Draw(t, "active"),
 				silent: rapid.IntRange(0, 9).Draw(t, "silent") == 0,
 			})
 		}
@@ -33,20 +33,21 @@ func TestEqualWeightsRankLikeNone(t *testing.T) {
 	})
 }
 
-// Silent members come after all others, whatever their hash, then full ones, and needy
-// ones before all.
+// Silent members come after all others, whatever their hash, then full ones; needy ones
+// come before others, and those on trial before all.
 func TestTiersComeBeforeHashes(t *testing.T) {
 	r := NewRendezvous(nil)
 	rapid.Check(t, func(t *rapid.T) {
 		uniform := rapid.Bool().Draw(t, "uniform")
 		r.members = members{weight: 4, uniform: uniform}
-		for range 4 {
-			r.members.list = append(r.members.list, member{seed: rapid.Uint64().Draw(t, "seed"), weight: 1, wanted: true})
+		for range 5 {
+			r.members.list = append(r.members.list, member{seed: rapid.Uint64().Draw(t, "seed"), weight: 1, active: true, wanted: true})
 		}
-		r.members.list[3].silent = true
+		r.members.list[0].active = false
+		r.members.list[4].silent = true
 		// The share of each is 10 of 40.
-		loads := []int{2, 10, 12, 5}
-		for i := range 3 {
+		loads := []int{5, 2, 10, 12, 5}
+		for i := range 4 {
 			a, b := r.rank(i, 1, loads[i], 40), r.rank(i+1, 1, loads[i+1], 40)
 			if a >= b {
 				t.Errorf("member %d ranks as %x, member %d as %x", i, a, i+1, b)

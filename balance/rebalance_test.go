@@ -188,6 +188,34 @@ func TestNodeGivesTasksThatAreAtHomeToThoseItDoubted(t *testing.T) {
 	}
 }
 
+// A node that doubts all others has less than its share as soon as it gives a task away.
+// It must not go before the one that it gave the task to.
+func TestNodeDoesNotTakeBackWhatItGivesForATrial(t *testing.T) {
+	for i := range 100 {
+		m := run(t, config{balancer: newRendezvous}, func(m *model) {
+			m.give(m.join(fmt.Sprintf("full-%d", i), 1), 3)
+			slow := m.join("slow", 1)
+			m.give(slow, 1)
+			m.pass(time.Second)
+			slow.hung = true
+			for range 20 {
+				m.balance()
+				m.pass(time.Second)
+			}
+			slow.hung = false
+			before := m.moves
+			for range 10 {
+				m.balance()
+				m.pass(time.Minute)
+			}
+			if moves := m.moves - before; moves != 1 || slow.owned != 2 {
+				t.Errorf("full-%d: %d moves, and the nodes have %v tasks", i, moves, m.load())
+			}
+		})
+		m.check(t)
+	}
+}
+
 // A node is doubted that has about its share. The others do not count it, and one of
 // them seems to have little more than its share of what is left.
 func TestDoubtedNodeThatHasItsShareCounts(t *testing.T) {

@@ -82,11 +82,6 @@ func (r *Rendezvous) taker(p *plan, t metafora.Task, last kind) int {
 			load-- // it is without this one then
 		}
 		k := r.rank(i, task, load, p.total)
-		if i == ms.self && k < newRank(free, 0) {
-			// It has tasks to give. That it is needy without this one is for
-			// want of others that count.
-			k |= newRank(free, 0)
-		}
 		if k < best {
 			best, first = k, i
 		}
