@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -134,6 +135,21 @@ func (ms *members) reloadToGive(now time.Time, own int) {
 		ms.list[ms.self].active = true
 		ms.sum()
 	}
+}
+
+// doubted returns the members that do not count, those that have most of their share
+// first.
+func (ms *members) doubted() []*member {
+	var doubted []*member
+	for i := range ms.list {
+		if m := &ms.list[i]; !m.active {
+			doubted = append(doubted, m)
+		}
+	}
+	slices.SortStableFunc(doubted, func(a, b *member) int {
+		return cmp.Compare(float64(b.owned)/b.weight, float64(a.owned)/a.weight)
+	})
+	return doubted
 }
 
 // read notes what the cluster state says of a member.

@@ -47,14 +47,17 @@ func (r *Rendezvous) plan() plan {
 // more than others think right, and those that have no doubts do nothing about it.
 func (r *Rendezvous) leastShare(total int) float64 {
 	ms := &r.members
-	sum, weight := total, ms.weight
-	for i := range ms.list {
-		m, share := &ms.list[i], ms.share(i, total)
-		if !m.active && m.owned >= r.needyBelow(share) && float64(m.owned) < share {
-			sum, weight = sum+m.owned, weight+m.weight
+	sum, weight := float64(total), ms.weight
+	for _, m := range ms.doubted() {
+		s, w := sum+float64(m.owned), weight+m.weight
+		if m.owned < r.needyBelow(s/w*m.weight) {
+			break
+		}
+		if s/w < sum/weight {
+			sum, weight = s, w
 		}
 	}
-	return float64(sum) * ms.list[ms.self].weight / weight
+	return sum / weight * ms.list[ms.self].weight
 }
 
 // apportion sets the quotas: each node gives its portion of what each taker lacks.
@@ -68,6 +71,10 @@ func (r *Rendezvous) apportion(p *plan) {
 		// There may be less to give than is lacking.
 		density := float64(r.lack(i, p.total)) / max(row.length, float64(lack), 1)
 		p.quota[i] = row.portion(density, unit(ms.list[i].seed))
+		if p.over > 0 && ms.list[i].trust.needsTask(ms.asOf) {
+			// The others may have no doubts, and leave the trial to this node.
+			p.quota[i] = max(p.quota[i], 1)
+		}
 		p.sum += p.quota[i]
 	}
 }

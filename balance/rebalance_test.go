@@ -243,42 +243,87 @@ func TestDoubtedNodeThatHasItsShareCounts(t *testing.T) {
 	}
 }
 
+// All that a node has too much is for one that lets tasks pass, in spite of its share.
+func TestNodeThatLetsTasksPassIsGivenOnlyTrials(t *testing.T) {
+	for i := range 10 {
+		m := run(t, config{balancer: newRendezvous}, func(m *model) {
+			hung := m.join(fmt.Sprintf("hung-%d", i), 3)
+			m.give(hung, 52)
+			hung.hung = true
+			a := m.join("a", 1)
+			m.submit(32)
+			m.pass(time.Minute)
+			day := func() (moves int) {
+				before := m.moves
+				for range 6 * 24 {
+					m.balance()
+					m.pass(10 * time.Minute)
+				}
+				return m.moves - before
+			}
+			if moves := day(); moves > 6 {
+				t.Errorf("hung-%d: %d moves", i, moves)
+			}
+			hung.hung = false
+			day()
+			day()
+			if most := 31; a.owned > most {
+				t.Errorf("hung-%d: the other has %d tasks in the end, more than %d", i, a.owned, most)
+			}
+		})
+		m.check(t)
+	}
+}
+
 // A node alone in its doubt gets no help from the others, which have no reason to do
 // anything.
 func TestNodeReleasesWhatIsTooMuchWhateverItDoubts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const have, doubted = 17, 9 // of 100
-		s := &snapshot{loads: make(map[string]int)}
-		for i, n := range []int{have, doubted, 12, 8, 10, 12, 10, 11, 11} {
-			node := metafora.Node{Name: fmt.Sprintf("node-%d", i), Accepting: true, Weight: 1}
-			s.nodes, s.loads[node.Name] = append(s.nodes, node), n
-		}
-		h := holder{"node-0", newBusy(have)}
-		b := balance.NewRendezvous(s)
-		b.Init(h)
-		change := func(by int) {
-			for _, n := range s.nodes {
-				if n.Name != "node-1" {
-					s.loads[n.Name] += by
+	for name, c := range map[string]struct {
+		loads   []int // first its own, then those of nodes that it doubts
+		doubted int
+		most    int
+		after   time.Duration // since it began to doubt
+	}{
+		"one": {[]int{17, 9, 12, 8, 10, 12, 10, 11, 11}, 1, 16, time.Second},
+		// The last of these seems far below a share that is too large without it.
+		"three":           {[]int{73, 43, 37, 36, 59, 60, 58, 51, 59, 60, 63, 51, 55, 51, 48, 44, 37, 40, 38, 37}, 3, 72, time.Second},
+		"three, on trial": {[]int{73, 43, 37, 36, 59, 60, 58, 51, 59, 60, 63, 51, 55, 51, 48, 44, 37, 40, 38, 37}, 3, 72, 2 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &snapshot{loads: make(map[string]int)}
+				for i, load := range c.loads {
+					n := metafora.Node{Name: fmt.Sprintf("node-%02d", i), Accepting: true, Weight: 1}
+					s.nodes, s.loads[n.Name] = append(s.nodes, n), load
 				}
-			}
-		}
-		for i := range 50 {
-			b.CanClaim(metafora.NewTask(fmt.Sprintf("new-%d", i)))
-		}
-		change(1) // all but one claim some
-		for range 5 {
-			time.Sleep(time.Second)
-			if ids := b.Balance(); len(ids) > 0 {
-				t.Errorf("%d tasks released while nobody has too many", len(ids))
-			}
-		}
-		change(-1)
-		time.Sleep(time.Second)
-		if ids := b.Balance(); have-len(ids) > 16 {
-			t.Errorf("it keeps %d tasks, the limit is 16", have-len(ids))
-		}
-	})
+				own := c.loads[0]
+				b := balance.NewRendezvous(s)
+				b.Init(holder{"node-00", newBusy(own)})
+				for i := range 200 {
+					b.CanClaim(metafora.NewTask(fmt.Sprintf("new-%d", i)))
+				}
+				change := func(by int) {
+					for i, n := range s.nodes {
+						if i == 0 || i > c.doubted {
+							s.loads[n.Name] += by
+						}
+					}
+				}
+				change(1) // the others claim some
+				for range 5 {
+					time.Sleep(time.Second)
+					if ids := b.Balance(); len(ids) > 0 {
+						t.Errorf("%d tasks released while nobody has too many", len(ids))
+					}
+				}
+				change(-1)
+				time.Sleep(c.after)
+				if left := own - len(b.Balance()); left > c.most {
+					t.Errorf("it keeps %d tasks, the limit is %d", left, c.most)
+				}
+			})
+		})
+	}
 }
 
 func TestRollingRestartKeepsTheBalance(t *testing.T) {

@@ -37,7 +37,7 @@ func (r *Rendezvous) carryOut(p *plan) []string {
 	var ids []string
 	tasks := r.bc.Tasks()
 	given := make([]bool, len(tasks))
-	for _, last := range []kind{goesHome, strays, leavesHome} {
+	for _, last := range []kind{goesHome, strays, leavesHome, waits} {
 		for n, t := range tasks {
 			if p.empty() {
 				return ids
@@ -63,10 +63,11 @@ const (
 	goesHome   kind = iota // it is at home with the node that gets it
 	strays                 // it is at home with a third node
 	leavesHome             // it is at home with this node
+	waits                  // it has to be let pass by a node that is doubted
 )
 
 // taker returns the member that would claim a task first if it were released,
-// by the rules of CanClaim; -1 when the task is of a kind after last, or the plan
+// by the rules of CanClaim, as far as it takes what is left to it; -1 when the task is of a kind after last, or the plan
 // has no task for that one. What kind a task is of changes with each one given.
 func (r *Rendezvous) taker(p *plan, t metafora.Task, last kind) int {
 	ms := &r.members
@@ -82,7 +83,8 @@ func (r *Rendezvous) taker(p *plan, t metafora.Task, last kind) int {
 			load-- // it is without this one then
 		}
 		k := r.rank(i, task, load, p.total)
-		if k < best {
+		letsPass := last == waits && !ms.list[i].active && p.quota[i] == 0
+		if k < best && !letsPass {
 			best, first = k, i
 		}
 		if h := k.home(); h < closest {
@@ -101,7 +103,9 @@ func (r *Rendezvous) taker(p *plan, t metafora.Task, last kind) int {
 	}
 	m := &ms.list[first]
 	hasQuota := p.quota[first] > 0 && (is == goesHome || m.lacked || !m.active)
-	if is > last || !hasQuota && p.over == 0 {
+	// One that is doubted may let the task pass, which then may come back to this node.
+	hasRoom := p.over > 0 && m.active
+	if is > last || !hasQuota && !hasRoom {
 		return -1
 	}
 	return first
