@@ -66,9 +66,10 @@ const (
 	waits                  // it has to be let pass by a node that is doubted
 )
 
-// taker returns the member that would claim a task first if it were released,
-// by the rules of CanClaim, as far as it takes what is left to it; -1 when the task is of a kind after last, or the plan
-// has no task for that one. What kind a task is of changes with each one given.
+// taker returns the member that would claim a task first if it were released, by the
+// rules of CanClaim, as far as it takes what is left to it; -1 when the task is of a
+// kind after last, or the plan has no task for that one. What kind a task is of changes
+// with each one given.
 func (r *Rendezvous) taker(p *plan, t metafora.Task, last kind) int {
 	ms := &r.members
 	task := xxhash.Sum64String(t.ID())
