@@ -178,6 +178,7 @@ func (q *deferredQueue) take() *deferral {
 	d := first.d
 	q.drop(first)
 	q.remove(d)
+	q.sweep()
 	return d
 }
 
