@@ -68,6 +68,10 @@ func TestStatefulTaskCostsEtcdNothingButItsClaim(t *testing.T) {
 		for range tasks {
 			<-entered
 		}
+		// A task can run before all watches have begun.
+		for deadline := time.Now().Add(10 * time.Second); conn.watches.Load() < 3 && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
 		if gets, watches := conn.gets.Load(), conn.watches.Load(); gets != 3 || watches != 3 {
 			t.Errorf("%d tasks cost %d reads and %d watches, want one of each for nodes, tasks and commands", tasks, gets, watches)
 		}

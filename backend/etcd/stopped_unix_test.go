@@ -43,12 +43,12 @@ func (claimAll) Balance() []string                        { return nil }
 // runNodeProcess runs a node until its standard input ends. It tells on standard
 // output what it does, in order.
 func runNodeProcess(endpoint string) error {
-	ctx, cancel := context.WithCancel(context.Background())
+	shutdown, cancel := context.WithCancel(context.Background())
 	go func() {
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		cancel()
 	}()
-	cli, err := etcd.Dial(ctx, clientv3.Config{Endpoints: []string{endpoint}})
+	cli, err := etcd.Dial(shutdown, clientv3.Config{Endpoints: []string{endpoint}})
 	if err != nil {
 		return err
 	}
@@ -61,20 +61,26 @@ func runNodeProcess(endpoint string) error {
 	handler := metafora.SimpleHandler(func(ctx context.Context, _ metafora.Task, stop <-chan struct{}) bool {
 		claim, _ := metafora.ClaimFromContext(ctx)
 		fmt.Println("run", claim.Fence)
+		// A handler whose claim is lost is asked to stop as well, in whatever order.
 		select {
 		case <-ctx.Done():
-			fmt.Println("told", claim.Fence)
-			// The last thing that a careless handler does.
-			fmt.Println("done", coord.Done(context.WithoutCancel(ctx), claim))
 		case <-stop:
+			select {
+			case <-ctx.Done():
+			case <-shutdown.Done():
+				return false
+			}
 		}
+		fmt.Println("told", claim.Fence)
+		// The last thing that a careless handler does.
+		fmt.Println("done", coord.Done(context.WithoutCancel(ctx), claim))
 		return false
 	})
 	node, err := metafora.NewConsumer(coord, handler, claimAll{})
 	if err != nil {
 		return err
 	}
-	return node.Run(ctx)
+	return node.Run(shutdown)
 }
 
 // A process that stood still past its lease wakes up.
