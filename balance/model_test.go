@@ -417,6 +417,14 @@ func (m *model) pass(d time.Duration) {
 	m.passUntil(time.Now().Add(d), func() bool { return false })
 }
 
+// rounds lets all nodes balance so many times, and time pass after each.
+func (m *model) rounds(n int, pause time.Duration) {
+	for range n {
+		m.balance()
+		m.pass(pause)
+	}
+}
+
 // settle lets time pass until no task waits, and reports how long it took. A
 // model that does not get there within a limit has a fault.
 func (m *model) settle(limit time.Duration) time.Duration {

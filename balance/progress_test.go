@@ -128,15 +128,9 @@ func TestBalanceReturnsAfterAnyHistory(t *testing.T) {
 					}
 					m.settle(10 * time.Minute)
 					surplus, before = m.surplus(), m.moves
-					for range 30 {
-						m.balance()
-						m.pass(time.Minute)
-					}
+					m.rounds(30, time.Minute)
 					// Some may have been doubted, and have to wait for a trial.
-					for range 36 {
-						m.balance()
-						m.pass(10 * time.Minute)
-					}
+					m.rounds(36, 10*time.Minute)
 					m.settle(10 * time.Minute)
 					// One that can take tasks may have been doubted as well: its
 					// next trial, which ends that, may be due as late as this.

@@ -101,10 +101,7 @@ func (d drawnCluster) rebalance(t *testing.T, trials int) (m *model, excess int)
 // nodes on trial.
 func (m *model) expectCalm(trials int) {
 	before := m.moves
-	for range 6 * 24 {
-		m.balance()
-		m.pass(10 * time.Minute)
-	}
+	m.rounds(6*24, 10*time.Minute)
 	if n := m.moves - before; n > trials {
 		m.faultf("%d tasks move when all should be still", n)
 	}

@@ -77,10 +77,7 @@ func TestTasksOfLeavingNodeSpreadAndNothingElseMoves(t *testing.T) {
 				orphans := leaving.owned
 				m.leave(leaving)
 				m.settle(time.Minute)
-				for range 5 {
-					m.balance()
-					m.pass(10 * time.Second)
-				}
+				m.rounds(5, 10*time.Second)
 				if changed := m.changed(before); changed != orphans || m.moves > 0 {
 					t.Errorf("%d tasks have a new owner, %d moves; the node had %d", changed, m.moves, orphans)
 				}
@@ -106,10 +103,7 @@ func TestOverloadedNodesOfLargeClusterReleaseNoMoreThanTheyMust(t *testing.T) {
 			m.give(n, extra)
 		}
 		m.pass(time.Second)
-		for range 5 {
-			m.balance()
-			m.pass(30 * time.Second)
-		}
+		m.rounds(5, 30*time.Second)
 	})
 	m.check(t)
 	if most, limit := slices.Max(m.load()), bound(tasks+hot*extra, nodes); most > limit {
@@ -134,16 +128,10 @@ func TestNodeThatWasDoubtedGetsItsShareInTheEnd(t *testing.T) {
 				m.pass(time.Second)
 				slow := m.join("slow", 1)
 				slow.hung = true
-				for range 20 {
-					m.balance()
-					m.pass(time.Second)
-				}
+				m.rounds(20, time.Second)
 				slow.hung = false
 				before := m.moves
-				for range 10 {
-					m.balance()
-					m.pass(time.Minute)
-				}
+				m.rounds(10, time.Minute)
 				if share := m.share(slow); float64(slow.owned) < math.Floor(share/loadFactor/loadFactor) {
 					t.Errorf("it has %d tasks, its share is %.1f", slow.owned, share)
 				}
@@ -169,17 +157,11 @@ func TestNodeGivesTasksThatAreAtHomeToThoseItDoubted(t *testing.T) {
 			for _, n := range slow {
 				n.hung = true
 			}
-			for range 20 {
-				m.balance()
-				m.pass(time.Second)
-			}
+			m.rounds(20, time.Second)
 			for _, n := range slow {
 				n.hung = false
 			}
-			for range 10 {
-				m.balance()
-				m.pass(time.Minute)
-			}
+			m.rounds(10, time.Minute)
 			if load := m.load(); slices.Max(load) > 2 {
 				t.Errorf("first-%d: the nodes have %v tasks", i, load)
 			}
@@ -198,16 +180,10 @@ func TestNodeDoesNotTakeBackWhatItGivesForATrial(t *testing.T) {
 			m.give(slow, 1)
 			m.pass(time.Second)
 			slow.hung = true
-			for range 20 {
-				m.balance()
-				m.pass(time.Second)
-			}
+			m.rounds(20, time.Second)
 			slow.hung = false
 			before := m.moves
-			for range 10 {
-				m.balance()
-				m.pass(time.Minute)
-			}
+			m.rounds(10, time.Minute)
 			if moves := m.moves - before; moves != 1 || slow.owned != 2 {
 				t.Errorf("full-%d: %d moves, and the nodes have %v tasks", i, moves, m.load())
 			}
@@ -255,10 +231,7 @@ func TestNodeThatLetsTasksPassIsGivenOnlyTrials(t *testing.T) {
 			m.pass(time.Minute)
 			day := func() (moves int) {
 				before := m.moves
-				for range 6 * 24 {
-					m.balance()
-					m.pass(10 * time.Minute)
-				}
+				m.rounds(6*24, 10*time.Minute)
 				return m.moves - before
 			}
 			if moves := day(); moves > 6 {

@@ -120,10 +120,7 @@ func TestNodesThatTakeNothingAreNotWaitedForNorGivenTasks(t *testing.T) {
 						m.pass(300 * time.Millisecond)
 					}
 					m.settle(time.Minute)
-					for range 20 {
-						m.balance()
-						m.pass(time.Minute)
-					}
+					m.rounds(20, time.Minute)
 				})
 				m.check(t)
 				if most := 2 * c.bad; m.moves > most {
