@@ -256,11 +256,16 @@ func compareBools(a, b bool) int {
 
 // answer lets the caller of p go on.
 func (s *Sim) answer(p *pending, err error) {
+	s.reply(p, err)
+	s.settleAfter(p.inc)
+}
+
+// reply tells the caller of p what has become of it.
+func (s *Sim) reply(p *pending, err error) {
 	s.mu.Lock()
 	s.unwait(p)
 	s.mu.Unlock()
 	p.verdict <- err
-	s.settleAfter(p.inc)
 }
 
 // apply lets a request take effect at the broker, on behalf of who sent it.

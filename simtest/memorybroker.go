@@ -230,13 +230,7 @@ func (a arrival) news() fmt.Stringer {
 	return told("hears: " + a.id + " is free")
 }
 
-func (a arrival) deliver(int) {
-	s := a.inc.sim
-	s.mu.Lock()
-	s.unwait(a.pending)
-	s.mu.Unlock()
-	a.verdict <- nil
-}
+func (a arrival) deliver(int) { a.inc.sim.reply(a.pending, nil) }
 
 // told is news as a person would tell them.
 type told string

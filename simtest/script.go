@@ -98,8 +98,7 @@ func (h *Held) decide(f func(*pending)) {
 func (h *Held) Waits() bool {
 	h.sim.mu.Lock()
 	defer h.sim.mu.Unlock()
-	waits := h.p.waits
-	return waits
+	return h.p.waits
 }
 
 // Pass lets it happen.

@@ -94,7 +94,8 @@ func (o outcome) kv(i int) *keyValue {
 }
 
 // committer gathers concurrent operations while a transaction is under way and
-// sends them as one, nested where there are several. It has no goroutine while there is nothing to send.
+// sends them as one, nested where there are several. It has no goroutine while
+// there is nothing to send.
 type committer struct {
 	kv      clientv3.KV
 	ctx     context.Context // ends with close
