@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/metafora-go/metafora"
 )
@@ -129,11 +130,18 @@ func nextPage(kvs []*keyValue) int64 {
 	return int64(min(max(firstPage/10, len(kvs)*wantPageBytes/size), largestPage))
 }
 
+// ownStream keeps clientv3 from sharing a stream between watches, which it does where
+// the metadata are the same. Those of an in-process client can deadlock when many begin
+// or end at once, each waiting for the others to be read: etcd issue 20716.
+func (f *feed) ownStream(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "metafora-watch", fmt.Sprintf("%s of %x", f.what, f.c.session.Load().id))
+}
+
 // follow watches from the list on until the Coordinator is closed.
 func (f *feed) follow() {
 	ctx := f.c.ctx
 	// Without a leader, a member cut off from the others would stay silent.
-	led := clientv3.WithRequireLeader(ctx)
+	led := clientv3.WithRequireLeader(f.ownStream(ctx))
 	for failures := 0; ctx.Err() == nil; {
 		err := f.watch(led, func() { failures = 0 })
 		if ctx.Err() != nil {
@@ -173,6 +181,8 @@ func (f *feed) watch(ctx context.Context, alive func()) error {
 				f.changed(resp.Events)
 				f.rev = max(f.rev, resp.Events[len(resp.Events)-1].Kv.ModRevision)
 			}
+		case <-ctx.Done(): // a client that hangs does not close the channel
+			return ctx.Err()
 		case <-relist.C:
 			// What the watch tells later, the list has told already, and
 			// revisions sort that out.
