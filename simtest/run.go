@@ -35,9 +35,38 @@ func inTurn(cfg Config, f func()) {
 	defer turn.Unlock()
 	if !cfg.Coarse {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+		defer deepStacks()()
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(cfg.gcPercent()))
 	f()
+}
+
+// deepStacks makes goroutines start with stacks that hold what those of a schedule do.
+// The runtime gives them the average of what is in use when it collects garbage (Go 1.19
+// release notes), which is little where all wait, so that each has to grow several times.
+// It keeps some in use that are larger, until the function that it returns is called.
+func deepStacks() (end func()) {
+	const goroutines, frames = 4, 16
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for range goroutines {
+		wg.Go(func() { _ = waitBelow(frames, done) })
+	}
+	return func() {
+		close(done)
+		wg.Wait()
+	}
+}
+
+// waitBelow waits until done is closed, on top of so many frames of 4 KiB.
+func waitBelow(frames int, done <-chan struct{}) byte {
+	var frame [4 << 10]byte
+	if frames == 0 {
+		<-done
+	} else {
+		frame[frames] = waitBelow(frames-1, done)
+	}
+	return frame[0]
 }
 
 // Run tries schedules: it calls f for each, in a bubble of fake time, with a Sim
