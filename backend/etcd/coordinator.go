@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,12 +142,39 @@ func (c *Coordinator) joinWithin(ctx context.Context, wait time.Duration) (*sess
 		actx, cancel := context.WithTimeout(ctx, c.opts.RequestTimeout)
 		s, err := c.join(actx)
 		cancel()
-		if !errors.Is(err, metafora.ErrNodeExists) || time.Until(until) <= 0 {
+		taken, ok := errors.AsType[nameTaken](err)
+		if !ok || time.Until(until) <= 0 {
 			return s, err
 		}
 		c.log.Debug("waiting for the name to be free")
-		if err := sleep(ctx, min(max(wait/50, minBackoff), maxBackoff, time.Until(until))); err != nil {
+		if err := c.awaitName(ctx, taken.rev, time.Until(until)); err != nil {
 			return nil, err
+		}
+	}
+}
+
+// awaitName returns when the key that another node of this name wrote at a revision is
+// gone, or the given time has passed. Watching costs etcd less than to try again and again.
+func (c *Coordinator) awaitName(ctx context.Context, rev int64, wait time.Duration) error {
+	watching, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	responses := c.conn.Watch(ownStream(watching, c), c.keys.node(c.name), clientv3.WithRev(rev+1))
+	for {
+		var resp clientv3.WatchResponse
+		ok := false
+		select {
+		case resp, ok = <-responses:
+		case <-watching.Done():
+		}
+		switch err := resp.Err(); {
+		case watching.Err() != nil:
+			return ctx.Err()
+		case !ok || err != nil:
+			c.log.Debug("the key of this name is not watched", "error", err)
+			_ = sleep(watching, maxBackoff)
+			return ctx.Err()
+		case slices.ContainsFunc(resp.Events, func(e *clientv3.Event) bool { return e.Type == clientv3.EventTypeDelete }):
+			return nil
 		}
 	}
 }

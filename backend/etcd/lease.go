@@ -140,7 +140,7 @@ func (c *Coordinator) register(ctx context.Context, s *session) error {
 		}
 		kv := out.kv(0)
 		if kv != nil && !slices.Contains(s.own, clientv3.LeaseID(kv.Lease)) {
-			return metafora.ErrNodeExists
+			return nameTaken{kv.ModRevision}
 		}
 		s.known.Store(kv.GetModRevision())
 		if kv != nil && kv.Lease == int64(s.id) && string(kv.Value) == c.nodeValue(c.accepting.Load()) {
@@ -148,6 +148,12 @@ func (c *Coordinator) register(ctx context.Context, s *session) error {
 		}
 	}
 }
+
+// nameTaken is the ErrNodeExists of a node whose name another one has.
+type nameTaken struct{ rev int64 } // of the other's key
+
+func (nameTaken) Error() string { return metafora.ErrNodeExists.Error() }
+func (nameTaken) Unwrap() error { return metafora.ErrNodeExists }
 
 // nodeOpID keeps writes to the node's own key out of each other's transactions.
 // It is no task's ID, which may not be empty.

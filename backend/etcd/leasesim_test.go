@@ -316,3 +316,50 @@ func (s *sim) lease(node string) (id clientv3.LeaseID) {
 	}
 	return clientv3.LeaseID(kv.Lease)
 }
+
+func TestNodeJoinsAsSoonAsItsNameIsFree(t *testing.T) {
+	inSim(t, func(t *testing.T, s *sim) {
+		a := s.node("a", tenSeconds)
+		next := s.newNode("a", etcd.Options{NameWait: time.Minute})
+		calls := make(map[simetcd.Kind]int)
+		next.gate.set(func(_ context.Context, c *simetcd.Call) error {
+			calls[c.Kind()]++
+			return nil
+		})
+		joined := make(chan error, 1)
+		go func() { joined <- next.Init(t.Context(), next.lost) }()
+		after(20 * time.Second)
+		if calls[simetcd.KindTxn] != 1 || calls[simetcd.KindGrant] != 1 || calls[simetcd.KindGet] != 0 {
+			t.Errorf("while it waits it calls %v", calls)
+		}
+		next.conn.Disconnect()
+		next.conn.Reconnect() // what it waits by breaks
+		after(20 * time.Second)
+		a.conn.Disconnect()
+		s.Expire(s.lease("a"))
+		synctest.Wait()
+		select {
+		case err := <-joined:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Error("the name is free, and it waits")
+		}
+		next.watch(t.Context())
+	})
+}
+
+func TestNodeWaitsForItsNameNoLongerThanItShould(t *testing.T) {
+	inSim(t, func(t *testing.T, s *sim) {
+		s.node("a", tenSeconds)
+		next := s.newNode("a", etcd.Options{NameWait: time.Minute})
+		began := time.Now()
+		if err := next.Init(t.Context(), next.lost); !errors.Is(err, metafora.ErrNodeExists) {
+			t.Errorf("Init returned %v, want %v", err, metafora.ErrNodeExists)
+		}
+		if waited := time.Since(began); waited != time.Minute {
+			t.Errorf("it has waited for %v", waited)
+		}
+	})
+}

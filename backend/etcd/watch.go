@@ -130,20 +130,20 @@ func nextPage(kvs []*keyValue) int64 {
 	return int64(min(max(firstPage/10, len(kvs)*wantPageBytes/size), largestPage))
 }
 
-// ownStream keeps clientv3 from sharing a stream between watches, which it does where
-// the metadata are the same. Those of an in-process client can deadlock when many begin
-// or end at once, each waiting for the others to be read: etcd issue 20716.
-func (f *feed) ownStream(ctx context.Context) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, "metafora-watch", fmt.Sprintf("%s of %x", f.what, f.c.session.Load().id))
+// ownStream prepares the context of a watch. Without a leader, a member cut off from the
+// others would stay silent. And clientv3 has watches share a stream where their metadata
+// are the same: those of an in-process client can deadlock when many begin or end at once,
+// each waiting for the others to be read (etcd issue 20716).
+func ownStream[T any](ctx context.Context, owner *T) context.Context {
+	return metadata.AppendToOutgoingContext(clientv3.WithRequireLeader(ctx), "metafora-watch", fmt.Sprintf("%p", owner))
 }
 
 // follow watches from the list on until the Coordinator is closed.
 func (f *feed) follow() {
 	ctx := f.c.ctx
-	// Without a leader, a member cut off from the others would stay silent.
-	led := clientv3.WithRequireLeader(f.ownStream(ctx))
+	own := ownStream(ctx, f)
 	for failures := 0; ctx.Err() == nil; {
-		err := f.watch(led, func() { failures = 0 })
+		err := f.watch(own, func() { failures = 0 })
 		if ctx.Err() != nil {
 			return
 		}
@@ -170,7 +170,10 @@ func (f *feed) watch(ctx context.Context, alive func()) error {
 	for {
 		select {
 		case resp, ok := <-responses:
-			if !ok {
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case !ok:
 				return errors.New("watch channel closed")
 			}
 			if err := resp.Err(); err != nil {
