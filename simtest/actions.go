@@ -138,6 +138,7 @@ func (s *Sim) Delete(id string) {
 // Command sends a command to a node. The node gets it when the broker's news
 // reaches it.
 func (s *Sim) Command(node string, cmd metafora.Command) {
+	s.sent++
 	s.must(cmd.Name+" for "+node, func(ctx context.Context, c Client) error { return c.SubmitCommand(ctx, node, cmd) })
 }
 

@@ -65,7 +65,8 @@ type Config struct {
 	// Without are the kinds of faults that Explore does not draw; default none.
 	Without []Fault
 
-	evens bool // the balancer is the one whose promises are known
+	evens bool      // the balancer is the one whose promises are known
+	deck  []*action // what steps are drawn from
 }
 
 // Fault is a kind of fault.
@@ -113,6 +114,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.Margin, 2*time.Second)
 	setDefault(&c.BalanceInterval, 15*time.Second)
 	setDefault(&c.DrainTimeout, 10*time.Second)
+	c.deck = deck(c.Without)
 	if c.Balancer == nil {
 		c.evens = true
 		c.Balancer = func(cs metafora.ClusterState) metafora.Balancer { return balance.NewRendezvous(cs) }

@@ -93,6 +93,7 @@ func (s *Sim) complete() {
 	if n := s.missing(); n != "" {
 		s.violate(settles, "%s is not registered", n)
 	}
+	s.pass(time.Second, nil) // what has failed before is tried again
 }
 
 // misjudged tells of a node that is wrong about who takes tasks, "" if none is.
@@ -134,9 +135,14 @@ func (s *Sim) unfreeze() {
 	}
 }
 
-// settleCommands waits until the nodes have got all commands, and have had the time
-// to obey. A node that has failed to take them waits before it tries again.
+// settleCommands waits until the nodes have got all commands, if there are any new ones,
+// and have had the time to obey. A node that has failed to take them waits before it
+// tries again.
 func (s *Sim) settleCommands() {
+	if s.obeyed == s.sent {
+		return
+	}
+	s.obeyed = s.sent
 	s.pass(s.cfg.TTL, func() bool { return s.unread() == nil })
 	if v := s.unread(); v != nil {
 		panic(v)

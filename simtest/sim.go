@@ -39,7 +39,8 @@ type Sim struct {
 	actor    actor
 	readyBuf []*pending
 	clients  int // calls of clients under way
-	sent     int // commands sent to nodes
+	sent     int // commands for nodes
+	obeyed   int // of these, when Settle saw to it that nodes have got all
 	// submissions counts the tasks that were to be submitted.
 	submissions int
 	steps       int                 // taken by Explore

@@ -32,7 +32,7 @@ func swarm(deck []*action, number int) []*action {
 // mix sets what a schedule is made of, as a number says: its deck, and how many
 // tasks there are.
 func (s *Sim) mix(number int) {
-	s.deck = swarm(deck(s.cfg.Without), number)
+	s.deck = swarm(s.cfg.deck, number)
 	if number != 0 && scramble(number, -1)%2 == 0 {
 		s.ids = s.ids[:1+scramble(number, -2)%len(s.ids)]
 	}
