@@ -36,9 +36,9 @@ type broker interface {
 	// deliveries returns the news that can be delivered to nodes now. The slice
 	// is good until the next call.
 	deliveries() []delivery
-	// heard reports whether a node has heard of everything there is: of nodes, of
-	// commands or of tasks. It may err on the side of false.
-	heard(inc *incarnation, what string) bool
+	// heard reports whether a node has heard all there is of nodes, and of tasks. It
+	// may err on the side of false.
+	heard(inc *incarnation) (ofNodes, ofTasks bool)
 	// streams returns all streams of news that could fail.
 	streams() []stream
 	// due fires when there is something new to deliver or to expire.

@@ -182,19 +182,30 @@ func (b *etcdBroker) streams() []stream {
 	return list
 }
 
-// heard looks at the one watch of a node that is open; what that has brought is
+// heard looks at the one watch of each that a node has open; what that has brought is
 // taken in unless the node is about to list everything instead.
-func (b *etcdBroker) heard(inc *incarnation, what string) bool {
-	open := false
+func (b *etcdBroker) heard(inc *incarnation) (ofNodes, ofTasks bool) {
+	if b.sim.waits(inc, func(p *pending) bool { return p.asks(simetcd.KindGet) }) {
+		return false, false
+	}
+	var nodes, tasks struct{ open, late int }
 	for _, w := range b.server.Watches() {
-		if w.Node() == inc.node.name && covers(w.Request().Key, what) {
-			if open || !w.News().None() {
-				return false
-			}
-			open = true
+		if w.Node() != inc.node.name {
+			continue
+		}
+		of := &nodes
+		switch prefix := w.Request().Key; {
+		case covers(prefix, "tasks"):
+			of = &tasks
+		case !covers(prefix, "nodes"):
+			continue
+		}
+		of.open++
+		if !w.News().None() {
+			of.late++
 		}
 	}
-	return open && !b.sim.waits(inc, func(p *pending) bool { return p.asks(simetcd.KindGet) })
+	return nodes.open == 1 && nodes.late == 0, tasks.open == 1 && tasks.late == 0
 }
 
 // covers reports whether a prefix is that of tasks, nodes or commands: what area

@@ -231,8 +231,10 @@ func (s *Sim) ready() []*pending {
 // comparePending orders what waits, whatever order the goroutines came in: by
 // node, what happens within a process first, then by content.
 func comparePending(a, b *pending) int {
-	if c := strings.Compare(a.node(), b.node()); c != 0 {
-		return c
+	if a.inc == nil || a.inc != b.inc {
+		if c := strings.Compare(a.node(), b.node()); c != 0 {
+			return c
+		}
 	}
 	if a.kind != aRequest || b.kind != aRequest {
 		return cmp.Or(compareBools(a.kind == aRequest, b.kind == aRequest), strings.Compare(string(a.op), string(b.op)),

@@ -259,8 +259,14 @@ func (b *memoryBroker) current(claim metafora.Claim) bool {
 }
 
 // heard looks at what waits: a node that is connected has the broker's own view.
-func (b *memoryBroker) heard(inc *incarnation, what string) bool {
-	return !inc.cut && !inc.node.deaf && !b.sim.waits(inc, func(p *pending) bool { return p.kind == anArrival && string(p.op) == what })
+func (b *memoryBroker) heard(inc *incarnation) (ofNodes, ofTasks bool) {
+	if inc.cut || inc.node.deaf {
+		return false, false
+	}
+	waits := func(what string) bool {
+		return b.sim.waits(inc, func(p *pending) bool { return p.kind == anArrival && string(p.op) == what })
+	}
+	return !waits("nodes"), !waits("tasks")
 }
 
 func (b *memoryBroker) streams() []stream { return nil }

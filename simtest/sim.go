@@ -97,7 +97,7 @@ func newSim(cfg Config, src source) *Sim {
 		sure:     make(map[int64]map[*run]struct{}),
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
-	s.timeline.began = time.Now()
+	s.timeline.began, s.timeline.entries = time.Now(), make([]entry, 0, 2*cfg.Steps)
 	s.history.sim = s
 	for i := range cfg.Nodes {
 		n := &node{name: cfg.nodeName(i)}

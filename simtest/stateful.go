@@ -246,6 +246,9 @@ func (s *Sim) checkHandled(c change, r *record, all []change) {
 
 // checkStateful looks at what has reached machines and handlers in this step.
 func (s *Sim) checkStateful() {
+	if s.stateful == nil {
+		return
+	}
 	s.mu.Lock()
 	calls, commands := s.handlerCalls, s.delivered
 	s.handlerCalls, s.delivered = nil, nil

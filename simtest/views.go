@@ -47,10 +47,11 @@ func (s *Sim) checkViews(acted *incarnation) {
 		if inc == nil || acted != nil && inc != acted || inc.left() || inc.paused {
 			continue
 		}
-		if s.broker.heard(inc, "nodes") {
+		ofNodes, ofTasks := s.broker.heard(inc)
+		if ofNodes {
 			s.checkMembers(inc)
 		}
-		if s.broker.heard(inc, "tasks") {
+		if ofTasks {
 			s.checkOwners(inc)
 		}
 	}
@@ -89,7 +90,8 @@ func (s *Sim) disturbed(inc *incarnation, lease int64) bool {
 	end, ok := s.broker.leaseEnd(lease)
 	over := !ok || !end.After(now) || now.After(inc.coord.LeaseDeadline())
 	late := s.idling || inc.paused || inc.cut || len(inc.node.slow) > 0 || inc.making.Load() > 0
-	return over || late || !s.broker.heard(inc, "tasks") || s.waits(inc, func(p *pending) bool { return !p.asks(simetcd.KindKeepAlive) })
+	_, heard := s.broker.heard(inc)
+	return over || late || !heard || s.waits(inc, func(p *pending) bool { return !p.asks(simetcd.KindKeepAlive) })
 }
 
 func (s *Sim) checkMembers(inc *incarnation) {
