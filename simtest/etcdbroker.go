@@ -43,7 +43,7 @@ func newEtcdBroker(s *Sim) *etcdBroker {
 	}
 	b.adminConn = b.server.Client("admin", nil)
 	b.userConn = b.server.Client(clientName, func(ctx context.Context, c *simetcd.Call) error {
-		return s.wait(ctx, c.Closed(), newRequest(nil, c))
+		return s.wait(ctx, newRequest(nil, c))
 	})
 	b.adminCli = b.newClient(b.adminConn, 1)
 	b.userCli = b.newClient(b.userConn, 2)
@@ -66,7 +66,7 @@ func (b *etcdBroker) newClient(conn *simetcd.Client, seed uint64) *etcd.Client {
 
 func (b *etcdBroker) join(inc *incarnation) coordinator {
 	conn := b.server.Client(inc.node.name, func(ctx context.Context, c *simetcd.Call) error {
-		return b.sim.wait(ctx, c.Closed(), newRequest(inc, c))
+		return b.sim.wait(ctx, newRequest(inc, c))
 	})
 	b.clients[inc] = conn
 	coord, err := etcd.NewCoordinator(conn, inc.node.name, etcd.Options{
@@ -85,7 +85,7 @@ func (b *etcdBroker) join(inc *incarnation) coordinator {
 
 // gate only orders calls: what may fail are the requests that follow from them.
 func (b *etcdBroker) gate(ctx context.Context, inc *incarnation, verb, id string) error {
-	return b.sim.wait(ctx, nil, newPending(anOrder, inc, verb, id))
+	return b.sim.wait(ctx, newPending(anOrder, inc, verb, id))
 }
 
 func (b *etcdBroker) watch(ctx context.Context, p *probe, tasks chan<- metafora.Task) error {

@@ -89,7 +89,7 @@ func (p *pending) possible() bool {
 }
 
 // wait stops the caller until the scheduler has decided about p.
-func (s *Sim) wait(ctx context.Context, closed <-chan struct{}, p *pending) error {
+func (s *Sim) wait(ctx context.Context, p *pending) error {
 	p.verdict = make(chan error, 1)
 	if err := s.enqueue(p); err != nil {
 		return err
@@ -99,8 +99,6 @@ func (s *Sim) wait(ctx context.Context, closed <-chan struct{}, p *pending) erro
 		return err
 	case <-ctx.Done():
 		return s.giveUp(p, ctx.Err())
-	case <-closed:
-		return s.giveUp(p, simetcd.ErrClosing)
 	}
 }
 

@@ -140,7 +140,7 @@ func (s *Sim) drawnHandler(ctx context.Context, t metafora.Task, stop <-chan str
 	case <-ctx.Done():
 	}
 	// It takes its time to leave.
-	_ = s.wait(context.Background(), nil, &pending{kind: aStep, inc: r.inc, op: opReturn, id: t.ID(), run: r})
+	_ = s.wait(context.Background(), &pending{kind: aStep, inc: r.inc, op: opReturn, id: t.ID(), run: r})
 	return done
 }
 
@@ -155,5 +155,5 @@ func (s *Sim) Gate(ctx context.Context, what string) error {
 	if !ok {
 		return nil
 	}
-	return s.wait(context.Background(), nil, newPending(aStep, r.inc, what, r.claim.TaskID))
+	return s.wait(context.Background(), newPending(aStep, r.inc, what, r.claim.TaskID))
 }

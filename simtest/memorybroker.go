@@ -81,13 +81,13 @@ func (n *memoryNode) Close() error {
 func (n *memoryNode) Command(ctx context.Context) (metafora.Command, error) {
 	c, err := n.Coordinator.Command(ctx)
 	if err == nil {
-		err = n.inc.sim.wait(ctx, nil, newPending(anArrival, n.inc, "commands", c.Name))
+		err = n.inc.sim.wait(ctx, newPending(anArrival, n.inc, "commands", c.Name))
 	}
 	return c, err
 }
 
 func (b *memoryBroker) gate(ctx context.Context, inc *incarnation, verb, id string) error {
-	return b.sim.wait(ctx, nil, newPending(aCall, inc, verb, id))
+	return b.sim.wait(ctx, newPending(aCall, inc, verb, id))
 }
 
 func (b *memoryBroker) watch(ctx context.Context, p *probe, tasks chan<- metafora.Task) error {
@@ -96,7 +96,7 @@ func (b *memoryBroker) watch(ctx context.Context, p *probe, tasks chan<- metafor
 	for {
 		select {
 		case t := <-announced:
-			if b.sim.wait(ctx, nil, newPending(anArrival, p.inc, "tasks", t.ID())) != nil {
+			if b.sim.wait(ctx, newPending(anArrival, p.inc, "tasks", t.ID())) != nil {
 				return p.returned(<-ended)
 			}
 			select {
@@ -119,7 +119,7 @@ type memoryClient struct {
 }
 
 func (c memoryClient) wait(ctx context.Context, verb, id string) error {
-	return c.sim.wait(ctx, nil, newPending(aCall, nil, verb, id))
+	return c.sim.wait(ctx, newPending(aCall, nil, verb, id))
 }
 
 func (c memoryClient) SubmitTask(ctx context.Context, t metafora.Task) error {

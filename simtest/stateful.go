@@ -31,7 +31,7 @@ func (s *Sim) drawnStateful(ctx context.Context, _ metafora.Task, commands <-cha
 			m = statemachine.Release()
 		}
 		leave := &pending{kind: aStep, inc: r.inc, op: opAnswer, id: r.claim.TaskID, run: r}
-		if s.wait(context.Background(), nil, leave) != nil {
+		if s.wait(context.Background(), leave) != nil {
 			return statemachine.Release()
 		}
 		select {
