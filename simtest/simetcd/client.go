@@ -76,6 +76,11 @@ func (c *Client) Close() error {
 		c.closed = true
 		close(c.done)
 		delete(s.clients, c)
+		for _, w := range s.watches {
+			if w.client == c {
+				w.end()
+			}
+		}
 	}
 	s.mu.Unlock()
 	c.wg.Wait()

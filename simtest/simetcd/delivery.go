@@ -10,67 +10,99 @@ import (
 // watch that catches up.
 const maxBatchRevs = 1000
 
-// serve hands responses to the client until its context or the watch ends.
+// serve hands over what the client was slow to take, until its context or the
+// watch ends.
 func (w *Watch) serve(ctx context.Context) {
 	defer close(w.out)
 	defer w.server.removeWatch(w)
 	for {
-		resp, last, ok := w.take()
-		if !ok {
-			select {
-			case <-w.wake:
-				continue
-			case <-ctx.Done():
-			case <-w.client.done:
-			case <-w.quit:
-			}
+		resp, out, open := w.first()
+		if !open {
 			return
 		}
 		select {
-		case w.out <- resp:
+		case out <- resp:
+			w.taken()
+		case <-w.wake:
 		case <-ctx.Done():
-			return
-		case <-w.client.done:
-			return
-		case <-w.quit:
-			return
-		}
-		if last {
 			return
 		}
 	}
 }
 
-// take returns the next response for the client. In Manual mode that is one
-// which was handed to it.
-func (w *Watch) take() (resp clientv3.WatchResponse, last, ok bool) {
+// first returns the first response that the client has yet to take, and where it
+// goes: nowhere if there is none. It reports whether the watch goes on.
+func (w *Watch) first() (resp clientv3.WatchResponse, out chan<- clientv3.WatchResponse, open bool) {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
-	w.busy = false
-	switch {
-	case len(w.handed) > 0:
-		resp, ok = w.handed[0], true
-		w.handed = w.handed[1:]
-		last = w.last && len(w.handed) == 0
-	case w.server.manual || !w.ready():
-	case w.behind:
-		resp, last, ok = w.batch(maxBatchRevs)
-	default:
-		resp, last, ok = w.batch(1)
+	if !w.server.manual {
+		w.handAll()
 	}
-	w.busy = ok
-	return resp, last, ok
+	if len(w.handed) == 0 {
+		return resp, nil, !w.last
+	}
+	return w.handed[0], w.out, true
+}
+
+// taken notes that the client took the first response.
+func (w *Watch) taken() {
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	if len(w.handed) > 0 { // else the watch was closed meanwhile
+		w.handed = w.handed[1:]
+	}
 }
 
 // The methods below need the server's mutex.
 
-// hand leaves a response for serve.
+// handAll hands over what there is, as long as the client takes it.
+func (w *Watch) handAll() {
+	for w.ready() {
+		n := 1
+		if w.behind {
+			n = maxBatchRevs
+		}
+		if !w.handNext(n) {
+			return
+		}
+	}
+}
+
+// handNext hands over a response of up to n revisions. It reports whether there
+// was one.
+func (w *Watch) handNext(n int) bool {
+	resp, last, ok := w.batch(n)
+	if ok {
+		w.hand(resp, last)
+	}
+	return ok
+}
+
+// hand gives a response to the client, or leaves it for serve if there is one
+// that the client has yet to take.
 func (w *Watch) hand(resp clientv3.WatchResponse, last bool) {
 	if w.last {
 		return // a watch ends once
 	}
-	w.handed, w.last = append(w.handed, resp), last
-	w.signal()
+	w.last = last
+	direct := len(w.handed) == 0 && w.offer(resp)
+	if !direct {
+		w.handed = append(w.handed, resp)
+	}
+	if !direct || last {
+		w.signal()
+	}
+}
+
+// offer gives a response to the client if that has taken all but one of those
+// before.
+func (w *Watch) offer(resp clientv3.WatchResponse) bool {
+	select {
+	case w.out <- resp:
+		return true
+	default:
+		return false
+	}
 }
 
 func (w *Watch) signal() {
@@ -80,8 +112,15 @@ func (w *Watch) signal() {
 	}
 }
 
+// end ends the watch; what was handed but not taken is lost.
+func (w *Watch) end() {
+	w.handed, w.last = nil, true
+	w.signal()
+}
+
+// ready tells that the watch could hand something over now.
 func (w *Watch) ready() bool {
-	return !w.busy && len(w.handed) == 0 && !w.last && w.client.up == nil
+	return len(w.handed) == 0 && !w.last && w.client.up == nil
 }
 
 // seek makes the watch go on at a revision; 0 stands for the next one.

@@ -149,6 +149,7 @@ func (s *Server) addWatch(w *Watch) {
 func (s *Server) removeWatch(w *Watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	w.end()
 	kept := make([]*Watch, 0, len(s.watches))
 	for _, o := range s.watches {
 		if o != w {

@@ -2,7 +2,6 @@ package simetcd
 
 import (
 	"fmt"
-	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -29,19 +28,16 @@ type Watch struct {
 
 	out  chan clientv3.WatchResponse
 	wake chan struct{} // tells serve to look for something to do
-	stop sync.Once
-	quit chan struct{} // closed by Close
 
 	// Guarded by the server's mutex.
-	pos      int     // index in the log of the first change not looked at
-	start    int64   // where the client asked to begin, 0 for now
-	from     int64   // the first revision of interest
-	next     int64   // where clientv3 would go on after its stream broke
-	behind   bool    // has to catch up
-	progress []int64 // revisions up to which progress is to be notified, ascending
-	handed   []clientv3.WatchResponse
-	busy     bool // serve has a response that the client did not take
-	last     bool // nothing comes after what was handed
+	pos      int                      // index in the log of the first change not looked at
+	start    int64                    // where the client asked to begin, 0 for now
+	from     int64                    // the first revision of interest
+	next     int64                    // where clientv3 would go on after its stream broke
+	behind   bool                     // has to catch up
+	progress []int64                  // revisions up to which progress is to be notified, ascending
+	handed   []clientv3.WatchResponse // for serve to pass on
+	last     bool                     // nothing comes after what was handed
 }
 
 // newWatch answers a request to watch. The watch is not served yet, but sees
@@ -60,7 +56,6 @@ func (s *Server) newWatch(c *Client, r *pb.WatchCreateRequest, stream string) (*
 		key:  fmt.Sprintf("%s\x00%s\x00%s\x00%020d", c.node, r.Key, r.RangeEnd, s.watched),
 		out:  make(chan clientv3.WatchResponse, 1),
 		wake: make(chan struct{}, 1),
-		quit: make(chan struct{}),
 		next: r.StartRevision,
 	}
 	for _, f := range r.Filters {
@@ -168,14 +163,7 @@ func (w *Watch) Peek() string { return w.News().String() }
 func (w *Watch) Deliver(n int) bool {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
-	if !w.ready() {
-		return false
-	}
-	resp, last, ok := w.batch(n)
-	if ok {
-		w.hand(resp, last)
-	}
-	return ok
+	return w.ready() && w.handNext(n)
 }
 
 // Progress tells the client, if it asked for that with WithProgressNotify and
@@ -188,9 +176,7 @@ func (w *Watch) Progress() bool {
 		return false
 	}
 	w.progress = append(w.progress, w.server.store.rev)
-	resp, last, _ := w.batch(1)
-	w.hand(resp, last)
-	return true
+	return w.handNext(1)
 }
 
 // Break breaks the stream of the watch, of which the client notices nothing:
@@ -213,4 +199,8 @@ func (w *Watch) Cancel(reason string) {
 
 // Close closes the channel of the watch without an error, what was delivered but
 // not taken is lost.
-func (w *Watch) Close() { w.stop.Do(func() { close(w.quit) }) }
+func (w *Watch) Close() {
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	w.end()
+}
