@@ -3,7 +3,9 @@ package simetcd
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -45,10 +47,9 @@ type Call struct {
 	client *Client
 	kind   Kind
 	req    proto.Message
-	effect func() (any, error) // carries the request out; the server's mutex is held
+	stream metadata.MD // what tells the stream of a watch from others
 
-	// Guarded by the server's mutex.
-	applied bool
+	applied atomic.Bool // set under the server's mutex, after the next two
 	resp    any
 	err     error
 
@@ -73,32 +74,30 @@ func (c *Call) Closed() <-chan struct{} { return c.client.done }
 // may be called at any time, also when the call has failed and its caller has
 // moved on: that is a request that was long on its way.
 func (c *Call) Apply() {
+	if c.Applied() {
+		return
+	}
 	s := c.client.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !c.applied {
-		c.applied = true
-		if c.resp, c.err = c.effect(); c.err != nil {
+	if !c.Applied() {
+		if c.resp, c.err = s.serve(c); c.err != nil {
 			c.resp = nil
 		}
+		c.applied.Store(true)
 	}
 }
 
 // Applied reports whether the request has taken effect or was refused by the
 // server.
-func (c *Call) Applied() bool {
-	s := c.client.server
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return c.applied
-}
+func (c *Call) Applied() bool { return c.applied.Load() }
 
 // Result returns the server's answer, which the caller may not get to see: the
 // response of package etcdserverpb, which must not be modified, or the error
 // with which the request was refused. Both are nil before the call is applied.
 func (c *Call) Result() (any, error) {
-	s := c.client.server
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if !c.Applied() {
+		return nil, nil
+	}
 	return c.resp, c.err
 }

@@ -131,30 +131,36 @@ func (c *Client) start(f func()) bool {
 }
 
 // do passes a call through the gate, to the server, and back.
-func do[Req proto.Message, Resp any](ctx context.Context, c *Client, k Kind, r Req, serve func(Req) (Resp, error)) (Resp, error) {
-	call := &Call{client: c, kind: k, req: r, effect: func() (any, error) { return serve(r) }}
-	resp, err := c.pass(ctx, call)
-	if err != nil {
-		var none Resp
-		return none, grpcError(err)
-	}
-	return resp.(Resp), nil
+func do[Resp any](ctx context.Context, c *Client, k Kind, r proto.Message) (Resp, error) {
+	return pass[Resp](ctx, &Call{client: c, kind: k, req: r})
 }
 
-func (c *Client) pass(ctx context.Context, call *Call) (any, error) {
+func pass[Resp any](ctx context.Context, call *Call) (resp Resp, err error) {
+	if err := call.client.admit(ctx, call); err != nil {
+		return resp, grpcError(err)
+	}
+	call.Apply()
+	answer, err := call.Result()
+	if err != nil {
+		return resp, err
+	}
+	return answer.(Resp), nil
+}
+
+// admit waits until a call may reach the server.
+func (c *Client) admit(ctx context.Context, call *Call) error {
 	if err := c.connected(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if c.gate != nil {
 		if err := c.gate(ctx, call); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if c.isClosed() {
-		return nil, ErrClosing
+		return ErrClosing
 	}
-	call.Apply()
-	return call.Result()
+	return nil
 }
 
 // connected waits while the client is cut off.
@@ -180,9 +186,12 @@ func (c *Client) connected(ctx context.Context) error {
 }
 
 func (c *Client) isClosed() bool {
-	c.server.mu.Lock()
-	defer c.server.mu.Unlock()
-	return c.closed
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // grpcError makes the error of a context one that gRPC returns for it, which
@@ -198,7 +207,7 @@ func grpcError(err error) error {
 type kvCalls struct{ c *Client }
 
 func (k kvCalls) Range(ctx context.Context, r *pb.RangeRequest, _ ...grpc.CallOption) (*pb.RangeResponse, error) {
-	return do(ctx, k.c, KindGet, r, k.c.server.readRange)
+	return do[*pb.RangeResponse](ctx, k.c, KindGet, r)
 }
 
 func (k kvCalls) RangeStream(context.Context, *pb.RangeRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[pb.RangeStreamResponse], error) {
@@ -206,17 +215,17 @@ func (k kvCalls) RangeStream(context.Context, *pb.RangeRequest, ...grpc.CallOpti
 }
 
 func (k kvCalls) Put(ctx context.Context, r *pb.PutRequest, _ ...grpc.CallOption) (*pb.PutResponse, error) {
-	return do(ctx, k.c, KindPut, r, k.c.server.put)
+	return do[*pb.PutResponse](ctx, k.c, KindPut, r)
 }
 
 func (k kvCalls) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest, _ ...grpc.CallOption) (*pb.DeleteRangeResponse, error) {
-	return do(ctx, k.c, KindDelete, r, k.c.server.deleteRange)
+	return do[*pb.DeleteRangeResponse](ctx, k.c, KindDelete, r)
 }
 
 func (k kvCalls) Txn(ctx context.Context, r *pb.TxnRequest, _ ...grpc.CallOption) (*pb.TxnResponse, error) {
-	return do(ctx, k.c, KindTxn, r, k.c.server.txn)
+	return do[*pb.TxnResponse](ctx, k.c, KindTxn, r)
 }
 
 func (k kvCalls) Compact(ctx context.Context, r *pb.CompactionRequest, _ ...grpc.CallOption) (*pb.CompactionResponse, error) {
-	return do(ctx, k.c, KindCompact, r, k.c.server.compaction)
+	return do[*pb.CompactionResponse](ctx, k.c, KindCompact, r)
 }

@@ -101,7 +101,7 @@ func (c *Client) keepAlive(ctx context.Context, id clientv3.LeaseID, ch chan<- *
 
 func (c *Client) renew(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseKeepAliveResponse, error) {
 	r := &pb.LeaseKeepAliveRequest{ID: int64(id)}
-	resp, err := do(ctx, c, KindKeepAlive, r, c.server.keepAlive)
+	resp, err := do[*pb.LeaseKeepAliveResponse](ctx, c, KindKeepAlive, r)
 	if err != nil {
 		return nil, err
 	}
@@ -144,17 +144,17 @@ type leaseCalls struct {
 }
 
 func (l leaseCalls) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest, _ ...grpc.CallOption) (*pb.LeaseGrantResponse, error) {
-	return do(ctx, l.c, KindGrant, r, l.c.server.grant)
+	return do[*pb.LeaseGrantResponse](ctx, l.c, KindGrant, r)
 }
 
 func (l leaseCalls) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest, _ ...grpc.CallOption) (*pb.LeaseRevokeResponse, error) {
-	return do(ctx, l.c, KindRevoke, r, l.c.server.leaseRevoke)
+	return do[*pb.LeaseRevokeResponse](ctx, l.c, KindRevoke, r)
 }
 
 func (l leaseCalls) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest, _ ...grpc.CallOption) (*pb.LeaseTimeToLiveResponse, error) {
-	return do(ctx, l.c, KindTimeToLive, r, l.c.server.timeToLive)
+	return do[*pb.LeaseTimeToLiveResponse](ctx, l.c, KindTimeToLive, r)
 }
 
 func (l leaseCalls) LeaseLeases(ctx context.Context, r *pb.LeaseLeasesRequest, _ ...grpc.CallOption) (*pb.LeaseLeasesResponse, error) {
-	return do(ctx, l.c, KindLeases, r, l.c.server.leaseLeases)
+	return do[*pb.LeaseLeasesResponse](ctx, l.c, KindLeases, r)
 }

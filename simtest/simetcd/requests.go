@@ -8,9 +8,41 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // The methods of Server in this file carry requests out; Server.mu is held.
+
+func (s *Server) serve(c *Call) (any, error) {
+	switch r := c.req.(type) {
+	case *pb.RangeRequest:
+		return s.readRange(r)
+	case *pb.PutRequest:
+		return s.put(r)
+	case *pb.DeleteRangeRequest:
+		return s.deleteRange(r)
+	case *pb.TxnRequest:
+		return s.txn(r)
+	case *pb.CompactionRequest:
+		return s.compaction(r)
+	case *pb.LeaseGrantRequest:
+		return s.grant(r)
+	case *pb.LeaseRevokeRequest:
+		return s.leaseRevoke(r)
+	case *pb.LeaseKeepAliveRequest:
+		return s.keepAlive(r)
+	case *pb.LeaseTimeToLiveRequest:
+		return s.timeToLive(r)
+	case *pb.LeaseLeasesRequest:
+		return s.leaseLeases(r)
+	case *pb.WatchCreateRequest:
+		return s.newWatch(c.client, r, c.stream)
+	case *pb.WatchProgressRequest:
+		return s.requestProgress(c.client, c.stream)
+	}
+	return nil, status.Errorf(codes.Unimplemented, "unknown request %T", c.req)
+}
 
 func (s *Server) readRange(r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	if err := checkRange(r); err != nil {

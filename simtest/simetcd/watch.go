@@ -5,6 +5,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 )
 
 // Watch is an open watch of a client. In Manual mode a scheduler decides with
@@ -23,8 +24,8 @@ type Watch struct {
 	keys   keyRange
 	puts   bool // whether these are wanted
 	dels   bool
-	stream string // watches of one client share a stream unless their contexts differ
-	made   int64  // the revision at which it was made
+	stream metadata.MD // watches of one client share a stream unless these differ
+	made   int64       // the revision at which it was made
 
 	out  chan clientv3.WatchResponse
 	wake chan struct{} // tells serve to look for something to do
@@ -42,7 +43,7 @@ type Watch struct {
 
 // newWatch answers a request to watch. The watch is not served yet, but sees
 // what is changed from now on. s.mu is held.
-func (s *Server) newWatch(c *Client, r *pb.WatchCreateRequest, stream string) (*Watch, error) {
+func (s *Server) newWatch(c *Client, r *pb.WatchCreateRequest, stream metadata.MD) (*Watch, error) {
 	keys := keyRange{r.Key, r.RangeEnd}
 	switch {
 	case r.StartRevision < 0:

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -23,11 +22,9 @@ const watchRetry = 100 * time.Millisecond
 func (c *Client) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
 	op := clientv3.OpWatch(key, opts...)
 	req := watchRequest(op)
-	stream := streamOf(ctx)
+	stream, _ := metadata.FromOutgoingContext(ctx)
 	for {
-		w, err := do(ctx, c, KindWatch, req, func(r *pb.WatchCreateRequest) (*Watch, error) {
-			return c.server.newWatch(c, r, stream)
-		})
+		w, err := pass[*Watch](ctx, &Call{client: c, kind: KindWatch, req: req, stream: stream})
 		switch {
 		case err == nil:
 			return c.serveWatch(ctx, w, op.IsCreatedNotify())
@@ -46,22 +43,21 @@ func (c *Client) Watch(ctx context.Context, key string, opts ...clientv3.OpOptio
 // contexts carry the same metadata as ctx are told, and only if none of them
 // has to catch up or waits for a revision of the future.
 func (c *Client) RequestProgress(ctx context.Context) error {
-	stream := streamOf(ctx)
-	_, err := do(ctx, c, KindProgress, &pb.WatchProgressRequest{}, func(*pb.WatchProgressRequest) (struct{}, error) {
-		c.server.requestProgress(c, stream)
-		return struct{}{}, nil
+	stream, _ := metadata.FromOutgoingContext(ctx)
+	_, err := pass[struct{}](ctx, &Call{
+		client: c, kind: KindProgress, req: &pb.WatchProgressRequest{}, stream: stream,
 	})
 	return clientv3.ContextError(ctx, err)
 }
 
-func (s *Server) requestProgress(c *Client, stream string) {
+func (s *Server) requestProgress(c *Client, stream metadata.MD) (struct{}, error) {
 	var told []*Watch
 	for _, w := range s.watches {
-		if w.client != c || w.stream != stream {
+		if w.client != c || !sameStream(w.stream, stream) {
 			continue
 		}
 		if w.behind || !w.begun() {
-			return
+			return struct{}{}, nil
 		}
 		told = append(told, w)
 	}
@@ -72,6 +68,7 @@ func (s *Server) requestProgress(c *Client, stream string) {
 		w.progress = append(w.progress, s.store.rev)
 		w.signal()
 	}
+	return struct{}{}, nil
 }
 
 // serveWatch begins to serve a watch that the server has granted.
@@ -108,22 +105,8 @@ func watchRequest(op clientv3.Op) *pb.WatchCreateRequest {
 	return r
 }
 
-// streamOf names the stream that clientv3 uses for a context.
-func streamOf(ctx context.Context) string {
-	md, ok := metadata.FromOutgoingContext(ctx)
-	if !ok {
-		return ""
-	}
-	var b strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(md)) {
-		b.WriteString(k)
-		for _, v := range md[k] {
-			b.WriteString("\x00" + v)
-		}
-		b.WriteString("\x01")
-	}
-	return b.String()
-}
+// sameStream tells whether clientv3 uses one stream for contexts that carry this.
+func sameStream(a, b metadata.MD) bool { return maps.EqualFunc(a, b, slices.Equal[[]string]) }
 
 func refuseWatch(reason string) error { return status.Error(codes.FailedPrecondition, reason) }
 
