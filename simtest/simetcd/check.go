@@ -1,6 +1,8 @@
 package simetcd
 
 import (
+	"bytes"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -102,7 +104,7 @@ func checkKeyOverlap(r *pb.TxnRequest) error {
 
 // writeSet is what the operations of one branch may write.
 type writeSet struct {
-	puts  []string
+	puts  [][]byte
 	index map[string]struct{} // the same, made once linear search is slow
 	dels  []keyRange
 }
@@ -127,10 +129,10 @@ func (w *writeSet) addAll(ops []*pb.RequestOp) error {
 	}
 	for _, op := range ops {
 		if p := op.GetRequestPut(); p != nil {
-			if w.has(string(p.Key)) || w.deletes(p.Key) {
+			if w.has(p.Key) || w.deletes(p.Key) {
 				return rpctypes.ErrGRPCDuplicateKey
 			}
-			w.add(string(p.Key))
+			w.add(p.Key)
 		}
 	}
 	return nil
@@ -146,7 +148,7 @@ func (w *writeSet) addTxn(t *pb.TxnRequest) error {
 	}
 	for _, b := range [...]*writeSet{&success, &failure} {
 		for _, k := range b.puts {
-			if w.has(k) || w.deletes([]byte(k)) {
+			if w.has(k) || w.deletes(k) {
 				return rpctypes.ErrGRPCDuplicateKey
 			}
 		}
@@ -165,26 +167,26 @@ func (w *writeSet) addTxn(t *pb.TxnRequest) error {
 
 const linearPuts = 8
 
-func (w *writeSet) add(key string) {
+func (w *writeSet) add(key []byte) {
 	w.puts = append(w.puts, key)
 	switch {
 	case w.index != nil:
-		w.index[key] = struct{}{}
+		w.index[string(key)] = struct{}{}
 	case len(w.puts) > linearPuts:
 		w.index = make(map[string]struct{}, 4*linearPuts)
 		for _, k := range w.puts {
-			w.index[k] = struct{}{}
+			w.index[string(k)] = struct{}{}
 		}
 	}
 }
 
-func (w *writeSet) has(key string) bool {
+func (w *writeSet) has(key []byte) bool {
 	if w.index != nil {
-		_, ok := w.index[key]
+		_, ok := w.index[string(key)]
 		return ok
 	}
 	for _, k := range w.puts {
-		if k == key {
+		if bytes.Equal(k, key) {
 			return true
 		}
 	}

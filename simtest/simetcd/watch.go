@@ -1,7 +1,9 @@
 package simetcd
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -54,7 +56,7 @@ func (s *Server) newWatch(c *Client, r *pb.WatchCreateRequest, stream metadata.M
 	s.watched++
 	w := &Watch{
 		server: s, client: c, req: r, keys: keys, stream: stream, made: s.store.rev, puts: true, dels: true,
-		key:  fmt.Sprintf("%s\x00%s\x00%s\x00%020d", c.node, r.Key, r.RangeEnd, s.watched),
+		key:  watchKey(c.node, r, s.watched),
 		out:  make(chan clientv3.WatchResponse, 1),
 		wake: make(chan struct{}, 1),
 		next: r.StartRevision,
@@ -68,6 +70,11 @@ func (s *Server) newWatch(c *Client, r *pb.WatchCreateRequest, stream metadata.M
 		w.next = s.store.rev // not the one after it: clientv3 is that cautious
 	}
 	return w, nil
+}
+
+func watchKey(node string, r *pb.WatchCreateRequest, number int64) string {
+	key := slices.Concat([]byte(node), []byte{0}, r.Key, []byte{0}, r.RangeEnd, []byte{0})
+	return string(binary.BigEndian.AppendUint64(key, uint64(number)))
 }
 
 // Node returns the name of the client that watches.
