@@ -209,7 +209,7 @@ func (s *Server) revoke(l *lease) {
 	delete(s.store.leases.byID, l.id)
 	s.store.begin()
 	for _, key := range l.sortedKeys() {
-		s.store.remove(key)
+		s.store.remove(s.store.keys[key])
 	}
 	s.commit()
 }

@@ -18,7 +18,7 @@ func (s *store) readRange(r *pb.RangeRequest) *pb.RangeResponse {
 	if rev <= 0 {
 		rev = cur
 	}
-	resp := &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: cur}}
+	resp := &pb.RangeResponse{Header: s.opHeader()}
 	kvs, count := s.collect(r, rev)
 	resp.Count = count
 	if kvs = sortKVs(r, filterKVs(r, kvs)); r.Limit > 0 && int64(len(kvs)) > r.Limit {

@@ -226,16 +226,16 @@ func (t *txnRun) admit(r *pb.TxnRequest) error {
 	return nil
 }
 
-// exec carries the operations out. As in etcd, the response of a nested
-// transaction has an empty header.
+// exec carries the operations out.
 func (t *txnRun) exec(r *pb.TxnRequest) *pb.TxnResponse {
 	ops, success := t.enter(r)
-	resp := &pb.TxnResponse{Header: &pb.ResponseHeader{}, Succeeded: success}
+	resp := &pb.TxnResponse{Succeeded: success}
 	if len(ops) > 0 {
 		resp.Responses = make([]*pb.ResponseOp, len(ops))
 	}
+	outs := make([]pb.ResponseOp, len(ops))
 	for i, op := range ops {
-		out := &pb.ResponseOp{}
+		out := &outs[i]
 		switch o := op.Request.(type) {
 		case *pb.RequestOp_RequestRange:
 			out.Response = &pb.ResponseOp_ResponseRange{ResponseRange: t.store.readRange(o.RequestRange)}
@@ -244,7 +244,9 @@ func (t *txnRun) exec(r *pb.TxnRequest) *pb.TxnResponse {
 		case *pb.RequestOp_RequestDeleteRange:
 			out.Response = &pb.ResponseOp_ResponseDeleteRange{ResponseDeleteRange: t.store.execDelete(o.RequestDeleteRange)}
 		case *pb.RequestOp_RequestTxn:
-			out.Response = &pb.ResponseOp_ResponseTxn{ResponseTxn: t.exec(o.RequestTxn)}
+			nested := t.exec(o.RequestTxn)
+			nested.Header = &pb.ResponseHeader{} // as in etcd, an empty one
+			out.Response = &pb.ResponseOp_ResponseTxn{ResponseTxn: nested}
 		}
 		resp.Responses[i] = out
 	}
@@ -287,7 +289,7 @@ func (s *store) execPut(r *pb.PutRequest) *pb.PutResponse {
 		lease = clientv3.LeaseID(prev.GetLease())
 	}
 	s.put(r.Key, value, lease)
-	resp := &pb.PutResponse{Header: &pb.ResponseHeader{Revision: s.readRev()}}
+	resp := &pb.PutResponse{Header: s.opHeader()}
 	if r.PrevKv {
 		resp.PrevKv = prev
 	}
@@ -298,12 +300,9 @@ func (s *store) execDelete(r *pb.DeleteRangeRequest) *pb.DeleteRangeResponse {
 	var gone []*mvccpb.KeyValue
 	s.visit(keyRange{r.Key, r.RangeEnd}, s.readRev(), func(kv *mvccpb.KeyValue) { gone = append(gone, kv) })
 	for _, kv := range gone {
-		s.remove(string(kv.Key))
+		s.remove(s.keys[string(kv.Key)])
 	}
-	resp := &pb.DeleteRangeResponse{
-		Header:  &pb.ResponseHeader{Revision: s.readRev()},
-		Deleted: int64(len(gone)),
-	}
+	resp := &pb.DeleteRangeResponse{Header: s.opHeader(), Deleted: int64(len(gone))}
 	if r.PrevKv {
 		resp.PrevKvs = gone
 	}

@@ -18,8 +18,9 @@ type Server struct {
 
 	mu      sync.Mutex // guards the fields below and those of the watches
 	store   store
-	watches []*Watch // sorted by Key; replaced, never changed
-	watched int64    // watches that were ever made
+	watches []*Watch           // sorted by Key; replaced, never changed
+	watched int64              // watches that were ever made
+	last    *pb.ResponseHeader // of the last answer
 	clients map[*Client]struct{}
 	closed  bool
 }
@@ -161,6 +162,10 @@ func (s *Server) removeWatch(w *Watch) {
 
 func (s *Server) header() *pb.ResponseHeader { return s.headerAt(s.store.rev) }
 
+// headerAt returns a header, which successive answers of one revision share.
 func (s *Server) headerAt(rev int64) *pb.ResponseHeader {
-	return &pb.ResponseHeader{ClusterId: 1, MemberId: 1, Revision: rev, RaftTerm: 2}
+	if s.last == nil || s.last.Revision != rev {
+		s.last = &pb.ResponseHeader{ClusterId: 1, MemberId: 1, Revision: rev, RaftTerm: 2}
+	}
+	return s.last
 }

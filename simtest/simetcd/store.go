@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -19,6 +20,7 @@ type store struct {
 	log       []change      // all changes in the order in which they were made
 	begun     int           // length of log when the transaction began
 	leases    leaseTable
+	header    *pb.ResponseHeader // of the last response within a transaction
 }
 
 // keyHistory has the versions of a key, oldest first, back to the last
@@ -72,6 +74,15 @@ func (s *store) readRev() int64 {
 	return s.rev
 }
 
+// opHeader is the header of a response within a transaction: just the revision.
+// Those of one revision share it.
+func (s *store) opHeader() *pb.ResponseHeader {
+	if rev := s.readRev(); s.header.GetRevision() != rev {
+		s.header = &pb.ResponseHeader{Revision: rev}
+	}
+	return s.header
+}
+
 // get returns a key as of rev, nil where it did not exist.
 func (s *store) get(key []byte, rev int64) *mvccpb.KeyValue {
 	h := s.keys[string(key)]
@@ -120,11 +131,10 @@ func (s *store) put(key, value []byte, id clientv3.LeaseID) {
 }
 
 // remove deletes a key that exists.
-func (s *store) remove(key string) {
-	h := s.keys[key]
+func (s *store) remove(h *keyHistory) {
 	rev := s.rev + 1
 	old := h.at(rev)
-	s.leases.detach(clientv3.LeaseID(old.Lease), key)
+	s.leases.detach(clientv3.LeaseID(old.Lease), h.key)
 	gone := &mvccpb.KeyValue{Key: old.Key, ModRevision: rev}
 	s.append(h, version{rev: rev}, &clientv3.Event{Type: clientv3.EventTypeDelete, Kv: gone})
 }
@@ -228,5 +238,5 @@ func (r keyRange) contains(key []byte) bool {
 	if r.point() {
 		return string(key) == string(r.key)
 	}
-	return string(key) >= string(r.key) && r.before(string(key))
+	return string(key) >= string(r.key) && (r.open() || string(key) < string(r.end))
 }
