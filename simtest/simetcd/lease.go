@@ -2,7 +2,6 @@ package simetcd
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
@@ -29,9 +28,9 @@ type Lease struct {
 func (s *Server) Leases() []Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	leases := make([]Lease, 0, len(s.store.leases.byID))
-	for _, id := range slices.Sorted(maps.Keys(s.store.leases.byID)) {
-		leases = append(leases, s.store.leases.byID[id].snapshot())
+	leases := make([]Lease, len(s.store.leases.sorted))
+	for i, l := range s.store.leases.sorted {
+		leases[i] = l.snapshot()
 	}
 	return leases
 }
@@ -40,7 +39,7 @@ func (s *Server) Leases() []Lease {
 func (s *Server) Lease(id clientv3.LeaseID) (Lease, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.store.leases.byID[id]
+	l := s.store.leases.get(id)
 	if l == nil {
 		return Lease{}, false
 	}
@@ -52,7 +51,7 @@ func (s *Server) Lease(id clientv3.LeaseID) (Lease, bool) {
 func (s *Server) Deadline(id clientv3.LeaseID) (time.Time, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.store.leases.byID[id]
+	l := s.store.leases.get(id)
 	if l == nil {
 		return time.Time{}, false
 	}
@@ -67,12 +66,11 @@ func (s *Server) Overdue() []clientv3.LeaseID {
 	defer s.mu.Unlock()
 	now := time.Now()
 	var ids []clientv3.LeaseID
-	for id, l := range s.store.leases.byID {
+	for _, l := range s.store.leases.sorted {
 		if l.expired(now) {
-			ids = append(ids, id)
+			ids = append(ids, l.id)
 		}
 	}
-	slices.Sort(ids)
 	return ids
 }
 
@@ -81,7 +79,7 @@ func (s *Server) Overdue() []clientv3.LeaseID {
 func (s *Server) Expire(id clientv3.LeaseID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.store.leases.byID[id]
+	l := s.store.leases.get(id)
 	if l == nil {
 		return false
 	}
@@ -91,31 +89,61 @@ func (s *Server) Expire(id clientv3.LeaseID) bool {
 
 // leaseTable has the leases and the keys that are attached to them.
 type leaseTable struct {
-	byID map[clientv3.LeaseID]*lease
-	last clientv3.LeaseID // the last ID that was given away
+	sorted []*lease         // by ID
+	last   clientv3.LeaseID // the last ID that was given away
 }
 
 type lease struct {
 	id       clientv3.LeaseID
 	ttl      int64 // seconds
 	deadline time.Time
-	keys     map[string]struct{}
+	keys     []string    // sorted
 	timer    *time.Timer // revokes it, nil in Manual mode
+}
+
+// get returns a lease, nil if it is not there.
+func (t *leaseTable) get(id clientv3.LeaseID) *lease {
+	if i, ok := t.search(id); ok {
+		return t.sorted[i]
+	}
+	return nil
+}
+
+func (t *leaseTable) search(id clientv3.LeaseID) (int, bool) {
+	return slices.BinarySearchFunc(t.sorted, id, func(l *lease, id clientv3.LeaseID) int { return cmp.Compare(l.id, id) })
+}
+
+// add adds a lease under the next ID.
+func (t *leaseTable) add(l *lease) {
+	t.last++
+	l.id = t.last
+	t.sorted = append(t.sorted, l)
+}
+
+func (t *leaseTable) remove(id clientv3.LeaseID) {
+	if i, ok := t.search(id); ok {
+		t.sorted = slices.Delete(t.sorted, i, i+1)
+	}
 }
 
 // attach ties a key to a lease. ID 0 stands for no lease.
 func (t *leaseTable) attach(id clientv3.LeaseID, key string) {
-	if l := t.byID[id]; l != nil {
-		if l.keys == nil {
-			l.keys = make(map[string]struct{})
-		}
-		l.keys[key] = struct{}{}
+	l := t.get(id)
+	if l == nil {
+		return
+	}
+	if i, ok := slices.BinarySearch(l.keys, key); !ok {
+		l.keys = slices.Insert(l.keys, i, key)
 	}
 }
 
 func (t *leaseTable) detach(id clientv3.LeaseID, key string) {
-	if l := t.byID[id]; l != nil {
-		delete(l.keys, key)
+	l := t.get(id)
+	if l == nil {
+		return
+	}
+	if i, ok := slices.BinarySearch(l.keys, key); ok {
+		l.keys = slices.Delete(l.keys, i, i+1)
 	}
 }
 
@@ -123,10 +151,8 @@ func (l *lease) renew(now time.Time) { l.deadline = now.Add(time.Duration(l.ttl)
 
 func (l *lease) expired(now time.Time) bool { return !now.Before(l.deadline) }
 
-func (l *lease) sortedKeys() []string { return slices.Sorted(maps.Keys(l.keys)) }
-
 func (l *lease) snapshot() Lease {
-	return Lease{ID: l.id, TTL: time.Duration(l.ttl) * time.Second, Deadline: l.deadline, Keys: l.sortedKeys()}
+	return Lease{ID: l.id, TTL: time.Duration(l.ttl) * time.Second, Deadline: l.deadline, Keys: slices.Clone(l.keys)}
 }
 
 // The methods below carry requests out; Server.mu is held.
@@ -135,11 +161,9 @@ func (s *Server) grant(r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) 
 	if r.TTL > maxLeaseTTL {
 		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
 	}
-	t := &s.store.leases
-	t.last++
-	l := &lease{id: t.last, ttl: max(r.TTL, s.minTTL)}
+	l := &lease{ttl: max(r.TTL, s.minTTL)}
 	l.renew(time.Now())
-	t.byID[l.id] = l
+	s.store.leases.add(l)
 	if !s.manual {
 		l.timer = time.AfterFunc(time.Until(l.deadline), func() { s.expireInTime(l) })
 	}
@@ -147,7 +171,7 @@ func (s *Server) grant(r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) 
 }
 
 func (s *Server) leaseRevoke(r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
-	l := s.store.leases.byID[clientv3.LeaseID(r.ID)]
+	l := s.store.leases.get(clientv3.LeaseID(r.ID))
 	if l == nil {
 		return nil, rpctypes.ErrGRPCLeaseNotFound
 	}
@@ -159,7 +183,7 @@ func (s *Server) leaseRevoke(r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse,
 // revoked first: etcd makes its owner wait until that happened.
 func (s *Server) keepAlive(r *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveResponse, error) {
 	resp := &pb.LeaseKeepAliveResponse{Header: s.header(), ID: r.ID}
-	l := s.store.leases.byID[clientv3.LeaseID(r.ID)]
+	l := s.store.leases.get(clientv3.LeaseID(r.ID))
 	now := time.Now()
 	switch {
 	case l == nil:
@@ -177,13 +201,13 @@ func (s *Server) keepAlive(r *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveRespo
 
 func (s *Server) timeToLive(r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
 	resp := &pb.LeaseTimeToLiveResponse{Header: s.header(), ID: r.ID, TTL: -1}
-	l := s.store.leases.byID[clientv3.LeaseID(r.ID)]
+	l := s.store.leases.get(clientv3.LeaseID(r.ID))
 	if l == nil {
 		return resp, nil
 	}
 	resp.TTL, resp.GrantedTTL = int64(time.Until(l.deadline).Seconds()), l.ttl
 	if r.Keys {
-		for _, key := range l.sortedKeys() {
+		for _, key := range l.keys {
 			resp.Keys = append(resp.Keys, []byte(key))
 		}
 	}
@@ -191,9 +215,8 @@ func (s *Server) timeToLive(r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveRe
 }
 
 func (s *Server) leaseLeases(*pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
-	byExpiry := slices.SortedFunc(maps.Values(s.store.leases.byID), func(a, b *lease) int {
-		return cmp.Or(a.deadline.Compare(b.deadline), cmp.Compare(a.id, b.id))
-	})
+	byExpiry := slices.Clone(s.store.leases.sorted)
+	slices.SortStableFunc(byExpiry, func(a, b *lease) int { return a.deadline.Compare(b.deadline) })
 	resp := &pb.LeaseLeasesResponse{Header: s.header()}
 	for _, l := range byExpiry {
 		resp.Leases = append(resp.Leases, &pb.LeaseStatus{ID: int64(l.id)})
@@ -206,9 +229,9 @@ func (s *Server) revoke(l *lease) {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
-	delete(s.store.leases.byID, l.id)
+	s.store.leases.remove(l.id)
 	s.store.begin()
-	for _, key := range l.sortedKeys() {
+	for _, key := range l.keys { // no longer changes, since the lease is gone
 		s.store.remove(s.store.keys[key])
 	}
 	s.commit()
@@ -219,7 +242,7 @@ func (s *Server) revoke(l *lease) {
 func (s *Server) expireInTime(l *lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.store.leases.byID[l.id] == l && l.expired(time.Now()) {
+	if s.store.leases.get(l.id) == l && l.expired(time.Now()) {
 		s.revoke(l)
 	}
 }

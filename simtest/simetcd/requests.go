@@ -268,7 +268,7 @@ func (s *store) admitRange(r *pb.RangeRequest) error {
 }
 
 func (s *store) admitPut(r *pb.PutRequest) error {
-	if id := clientv3.LeaseID(r.Lease); id != clientv3.NoLease && s.leases.byID[id] == nil {
+	if id := clientv3.LeaseID(r.Lease); id != clientv3.NoLease && s.leases.get(id) == nil {
 		return rpctypes.ErrGRPCLeaseNotFound
 	}
 	if (r.IgnoreValue || r.IgnoreLease) && s.get(r.Key, s.rev) == nil {

@@ -54,7 +54,7 @@ func (s *Server) Close() {
 	for c := range s.clients {
 		open = append(open, c)
 	}
-	for _, l := range s.store.leases.byID {
+	for _, l := range s.store.leases.sorted {
 		if l.timer != nil {
 			l.timer.Stop()
 		}

@@ -49,7 +49,6 @@ func newStore() store {
 		rev:       1, // etcd's first revision, before any write
 		compacted: -1,
 		keys:      make(map[string]*keyHistory),
-		leases:    leaseTable{byID: make(map[clientv3.LeaseID]*lease)},
 	}
 }
 
