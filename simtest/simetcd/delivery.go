@@ -123,6 +123,11 @@ func (w *Watch) ready() bool {
 	return len(w.handed) == 0 && !w.last && w.client.up == nil
 }
 
+// pending tells that there is something to deliver.
+func (w *Watch) pending() bool {
+	return w.ready() && (w.compacted() || len(w.progress) > 0 || w.peek() != nil)
+}
+
 // seek makes the watch go on at a revision; 0 stands for the next one.
 func (w *Watch) seek(rev int64) {
 	s := &w.server.store

@@ -33,6 +33,7 @@ func TestSameDecisionsSameRun(t *testing.T) {
 func runSchedule(t *testing.T, seed uint64) (trace []string) {
 	synctest.Test(t, func(t *testing.T) {
 		sched := &scheduler{
+			t:      t,
 			rng:    rand.New(rand.NewPCG(seed, 0)),
 			server: simetcd.NewServer(simetcd.Manual()),
 		}
@@ -55,6 +56,7 @@ func runSchedule(t *testing.T, seed uint64) (trace []string) {
 }
 
 type scheduler struct {
+	t *testing.T
 	stage
 	rng    *rand.Rand
 	server *simetcd.Server
@@ -64,12 +66,8 @@ type scheduler struct {
 // step picks one of the things that can happen next.
 func (s *scheduler) step() {
 	calls := s.waiting()
-	var watches []*simetcd.Watch
-	for _, w := range s.server.Watches() {
-		if w.Pending() > 0 {
-			watches = append(watches, w)
-		}
-	}
+	watches := s.server.AppendPending(nil)
+	s.sameAsEach(watches)
 	switch n := s.rng.IntN(len(calls) + len(watches) + 1); {
 	case n < len(calls):
 		s.decide(calls[n])
@@ -85,6 +83,16 @@ func (s *scheduler) step() {
 	default:
 		s.log("a second passes")
 		time.Sleep(time.Second)
+	}
+}
+
+// sameAsEach holds the pending watches against what each of them says.
+func (s *scheduler) sameAsEach(pending []*simetcd.Watch) {
+	for _, w := range s.server.Watches() {
+		is := slices.Contains(pending, w)
+		if is == w.News().None() || is != (w.Pending() > 0) {
+			s.t.Errorf("%s of %s: pending %t, %d responses, news %q", w, w.Node(), is, w.Pending(), w.Peek())
+		}
 	}
 }
 

@@ -132,6 +132,19 @@ func (s *Server) Watches() []*Watch {
 	return s.watches
 }
 
+// AppendPending appends to list the watches that Watches returns and that have
+// something to deliver. It does in one go what News tells for each of them.
+func (s *Server) AppendPending(list []*Watch) []*Watch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.watches {
+		if w.pending() {
+			list = append(list, w)
+		}
+	}
+	return list
+}
+
 // commit ends a transaction and tells the watches, which wait for it unless a
 // scheduler serves them.
 func (s *Server) commit() {
@@ -144,20 +157,16 @@ func (s *Server) commit() {
 
 func (s *Server) addWatch(w *Watch) {
 	i, _ := slices.BinarySearchFunc(s.watches, w, func(a, b *Watch) int { return strings.Compare(a.key, b.key) })
-	s.watches = slices.Insert(slices.Clone(s.watches), i, w)
+	s.watches = slices.Concat(s.watches[:i], []*Watch{w}, s.watches[i:])
 }
 
 func (s *Server) removeWatch(w *Watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.end()
-	kept := make([]*Watch, 0, len(s.watches))
-	for _, o := range s.watches {
-		if o != w {
-			kept = append(kept, o)
-		}
+	if i := slices.Index(s.watches, w); i >= 0 {
+		s.watches = slices.Concat(s.watches[:i], s.watches[i+1:])
 	}
-	s.watches = kept
 }
 
 func (s *Server) header() *pb.ResponseHeader { return s.headerAt(s.store.rev) }
