@@ -10,8 +10,8 @@ import (
 // watch that catches up.
 const maxBatchRevs = 1000
 
-// serve hands over what the client was slow to take, until its context or the
-// watch ends.
+// serve hands responses to the client until its context or the watch ends. In
+// Manual mode those are what it was slow to take.
 func (w *Watch) serve(ctx context.Context) {
 	defer close(w.out)
 	defer w.server.removeWatch(w)
@@ -94,8 +94,8 @@ func (w *Watch) hand(resp clientv3.WatchResponse, last bool) {
 	}
 }
 
-// offer gives a response to the client if that has taken all but one of those
-// before.
+// offer gives a response to the client if that has taken all those before. It
+// never waits.
 func (w *Watch) offer(resp clientv3.WatchResponse) bool {
 	select {
 	case w.out <- resp:

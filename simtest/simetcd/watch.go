@@ -90,8 +90,8 @@ func (w *Watch) String() string { return "watch " + w.keys.String() }
 func (w *Watch) Request() *pb.WatchCreateRequest { return w.req }
 
 // Pending returns how many more responses there are to deliver if each holds
-// one revision. It is 0 while the client is disconnected, or has not taken the
-// last response off the watch's goroutine.
+// one revision. It is 0 while the client is disconnected, or has yet to take the
+// last two responses.
 func (w *Watch) Pending() int {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
