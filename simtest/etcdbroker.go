@@ -30,7 +30,8 @@ type etcdBroker struct {
 	adminCli  *etcd.Client
 	userCli   *etcd.Client
 	never     chan time.Time
-	news      []delivery // a buffer
+	pending   []*simetcd.Watch // buffers
+	news      []delivery
 }
 
 func newEtcdBroker(s *Sim) *etcdBroker {
@@ -160,10 +161,8 @@ func (w etcdWatch) close()                { w.Close() }
 
 func (b *etcdBroker) deliveries() []delivery {
 	b.news = b.news[:0]
-	for _, w := range b.server.Watches() {
-		if w.News().None() {
-			continue
-		}
+	b.pending = b.server.AppendPending(b.pending[:0])
+	for _, w := range b.pending {
 		inc := b.sim.node(w.Node()).inc
 		if !inc.dead && !inc.paused && !inc.cut && !inc.node.deaf {
 			b.news = append(b.news, etcdWatch{w})

@@ -27,7 +27,7 @@ func actions() []action {
 		{"flow", 1, "", (*Sim).stepFlow},
 		{"request", 20, "", (*Sim).stepRequest},
 		{"news", 14, "", (*Sim).stepNews},
-		{"time", 6, "", (*Sim).stepTime},
+		{"time", 5, "", (*Sim).stepTime},
 		{"client", 7, "", (*Sim).stepClient},
 		{"handler", 4, "", (*Sim).stepHandler},
 		{"tick", 3, "", (*Sim).stepTick},
