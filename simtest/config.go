@@ -33,8 +33,9 @@ type Config struct {
 	// Tasks is how many task IDs [Sim.Explore] draws from, t1, t2 and so on;
 	// default 5. In half of the schedules it leaves out some of the last.
 	Tasks int
-	// Steps is how many steps Explore takes at most, which is about what it
-	// takes; default 100.
+	// Steps is after how many things that have happened Explore takes no further
+	// step, which is about how many do; default 100. A fault is one, and so is each
+	// request and each piece of news that arrives, also while a step lets time pass.
 	Steps int
 	// Schedules is how many schedules [Run] tries; default 200. The flag
 	// -simtest.duration makes it try for a time instead.

@@ -27,7 +27,7 @@ func actions() []action {
 		{"flow", 1, "", (*Sim).stepFlow},
 		{"request", 20, "", (*Sim).stepRequest},
 		{"news", 14, "", (*Sim).stepNews},
-		{"time", 5, "", (*Sim).stepTime},
+		{"time", 3, "", (*Sim).stepTime},
 		{"client", 7, "", (*Sim).stepClient},
 		{"handler", 4, "", (*Sim).stepHandler},
 		{"tick", 3, "", (*Sim).stepTick},
@@ -84,7 +84,7 @@ func (s *Sim) Explore() {
 			s.Flow()
 		}
 	}
-	for s.steps < s.cfg.Steps {
+	for s.happened = 0; s.happened < s.cfg.Steps; {
 		if !s.source.step(s.step) {
 			return
 		}
@@ -95,11 +95,12 @@ func (s *Sim) Explore() {
 // step makes one thing happen. Where what was drawn is impossible, something under
 // way arrives instead.
 func (s *Sim) step(action int) {
-	s.steps++
+	before := s.happened
 	s.timeline.step.Add(1)
 	a := s.deck[action*len(s.deck)/actionNumbers]
 	_ = a.try(s) || s.stepRequest() || s.stepNews() || s.stepClient() || s.stepTime()
 	s.revive()
+	s.happened = max(s.happened, before+1)
 }
 
 func (s *Sim) stepFlow() bool {

@@ -141,6 +141,7 @@ func (s *Sim) round() bool {
 }
 
 func (s *Sim) deliver(d delivery, revisions int) {
+	s.happened++
 	s.log(d.node(), d.news(), "")
 	d.deliver(revisions)
 	s.settleAfter(s.node(d.node()).inc)

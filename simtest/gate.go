@@ -285,6 +285,7 @@ func (s *Sim) apply(p *pending) {
 
 // let lets p happen.
 func (s *Sim) let(p *pending) {
+	s.happened++
 	if !s.flowing || !p.routine() {
 		s.log(p.node(), p, "")
 	}

@@ -33,7 +33,7 @@ type incarnation struct {
 	balancer *pausedBalancer
 	stop     context.CancelFunc
 	ended    chan struct{} // closed when Run has returned
-	joined   bool          // Init has succeeded; valid once ended is closed
+	joined   atomic.Bool   // Init has succeeded
 	closeErr error         // of the Coordinator's Close; valid once ended is closed
 	err      error         // of Run, once ended is closed
 

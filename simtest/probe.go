@@ -47,7 +47,7 @@ func (p *probe) returned(err error) error {
 
 func (p *probe) Init(ctx context.Context, cc metafora.CoordinatorContext) error {
 	err := p.coordinator.Init(ctx, probeContext{cc, p.inc})
-	p.inc.joined = err == nil
+	p.inc.joined.Store(err == nil)
 	return p.returned(err)
 }
 

@@ -9,7 +9,7 @@ import (
 func TestWhatBreaksAtTheEndIsShrunkToNoStep(t *testing.T) {
 	text := FailureOf(t, Config{Nodes: 1, Tasks: 1, Schedules: 1, Steps: 20}, time.Minute, func(s *Sim) {
 		s.Explore()
-		s.Logf("took %d steps", s.steps)
+		s.Logf("took %d steps", s.happened)
 		s.Fatalf("over")
 	})
 	if !strings.Contains(text, "took 0 steps") {
@@ -20,7 +20,7 @@ func TestWhatBreaksAtTheEndIsShrunkToNoStep(t *testing.T) {
 func TestPanicIsAFailureLikeOthers(t *testing.T) {
 	text := FailureOf(t, Config{Nodes: 1, Tasks: 1, Schedules: 20}, time.Second, func(s *Sim) {
 		s.Invariant("the first step panics", func() error {
-			if s.steps > 0 {
+			if s.happened > 0 {
 				panic("out of order")
 			}
 			return nil

@@ -43,7 +43,7 @@ type Sim struct {
 	obeyed   int // of these, when Settle saw to it that nodes have got all
 	// submissions counts the tasks that were to be submitted.
 	submissions int
-	steps       int                 // taken by Explore
+	happened    int                 // since Explore began
 	changed     bool                // what is at the broker, since all rested
 	hold        func(*pending) bool // keeps what it holds for from happening
 	held        []*pending

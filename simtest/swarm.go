@@ -57,7 +57,11 @@ func (a *action) boost(number int) int {
 
 // basic actions take part in each mixture.
 func (a *action) basic() bool {
-	return a.name == "flow" || a.name == "restart" || a.name == "mend" || a.weight >= 5
+	switch a.name {
+	case "flow", "time", "restart", "mend":
+		return true
+	}
+	return a.weight >= 6
 }
 
 // dice tells actions apart, whatever other actions there are.

@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -9,34 +10,35 @@ import (
 	"github.com/metafora-go/metafora/simtest/simetcd"
 )
 
-// checkIndex compares what each node knows with what the broker holds.
-func (s *Sim) checkIndex() {
+// mistaken tells where what a node knows is not what the broker holds, "" if all know it.
+func (s *Sim) mistaken() string {
 	counts := s.ledger.owned
 	for _, n := range s.nodes {
-		if n.inc == nil || n.inc.left() {
-			continue
-		}
 		coord := n.inc.coord
-		var known []string
-		if got, want := n.inc.balancer.context.Count(), counts[n.name]; got != want {
-			s.violate(indexIsTrue, "%s tells its balancer that it has %d tasks, but has %d", n.name, got, want)
+		if !n.inc.joined.Load() {
+			return n.name + " has not joined"
 		}
+		if got, want := n.inc.balancer.context.Count(), counts[n.name]; got != want {
+			return fmt.Sprintf("%s tells its balancer that it has %d tasks, but has %d", n.name, got, want)
+		}
+		var known []string
 		for _, m := range coord.Nodes() {
 			known = append(known, m.Name)
 			if got := coord.NodeTaskCount(m.Name); got != counts[m.Name] {
-				s.violate(indexIsTrue, "%s counts %d tasks of %s, the broker has %d", n.name, got, m.Name, counts[m.Name])
+				return fmt.Sprintf("%s counts %d tasks of %s, the broker has %d", n.name, got, m.Name, counts[m.Name])
 			}
 		}
 		if want := slices.Sorted(maps.Keys(s.ledger.nodes)); !slices.Equal(known, want) {
-			s.violate(indexIsTrue, "%s knows the nodes %s, the broker has %s", n.name, strings.Join(known, ", "), strings.Join(want, ", "))
+			return fmt.Sprintf("%s knows the nodes %s, the broker has %s", n.name, strings.Join(known, ", "), strings.Join(want, ", "))
 		}
 		for _, id := range slices.Sorted(maps.Keys(s.ledger.tasks)) {
 			r := s.ledger.tasks[id]
 			if got, want := coord.Claimable(id), r.submission != 0 && r.fence == 0; got != want {
-				s.violate(indexIsTrue, "%s says that %s is claimable: %t, but it is %t", n.name, id, got, want)
+				return fmt.Sprintf("%s says that %s is claimable: %t, but it is %t", n.name, id, got, want)
 			}
 		}
 	}
+	return ""
 }
 
 // checkViews holds what nodes know against the broker, of those that have heard all
