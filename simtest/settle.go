@@ -112,11 +112,12 @@ func (s *Sim) misjudged() string {
 	return ""
 }
 
-// missing names a node that has not joined the cluster, "" for none.
+// missing names a node that has not joined the cluster, or has given its lease up and has
+// no new one, "" for none.
 func (s *Sim) missing() string {
 	for _, n := range s.nodes {
 		lease, ok := s.ledger.nodes[n.name]
-		if !ok || s.leases[lease] != n.inc || n.inc.left() {
+		if !ok || s.leases[lease] != n.inc || n.inc.left() || !n.inc.coord.LeaseDeadline().After(time.Now()) {
 			return n.name
 		}
 	}
