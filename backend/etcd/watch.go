@@ -134,7 +134,7 @@ func nextPage(kvs []*keyValue) int64 {
 // others would stay silent. And clientv3 has watches share a stream where their metadata
 // are the same: those of an in-process client can deadlock when many begin or end at once,
 // each waiting for the others to be read (etcd issue 20716).
-func ownStream[T any](ctx context.Context, owner *T) context.Context {
+func ownStream(ctx context.Context, owner any) context.Context {
 	return metadata.AppendToOutgoingContext(clientv3.WithRequireLeader(ctx), "metafora-watch", fmt.Sprintf("%p", owner))
 }
 

@@ -160,6 +160,10 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 
 // Client returns a new client that calls the server without a network. The
 // caller should close it; Close of the Server does otherwise.
+//
+// Watches of one client share a stream unless their contexts carry different metadata.
+// Within a process those of a stream can block each other for ever when dozens begin
+// or end at once (etcd issue 20716). Package etcd gives each of its own a stream.
 func (s *Server) Client() (*clientv3.Client, error) {
 	return s.clients.add("server "+s.member.config.Name, func() (*clientv3.Client, error) {
 		return v3client.New(s.member.etcd.Server), nil
