@@ -18,7 +18,8 @@ type Handler interface {
 
 	// Stop asks Run to return soon and does not wait for it. It may be called
 	// before Run, during it, just after it, and more than once; calls are
-	// serialised. When ctx ends it is called as well, unless it was before.
+	// serialised. When the claim is lost it is called as well, unless it was before;
+	// ctx has ended by then.
 	Stop()
 }
 

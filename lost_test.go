@@ -3,8 +3,10 @@ package metafora_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,6 +55,40 @@ func (w *watched) note(what func(*lives)) {
 func (w *watched) lives() (l lives) {
 	w.note(func(now *lives) { l = *now })
 	return l
+}
+
+func TestStopOfALostClaimFindsItsContextEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFake()
+		var ids []string
+		for i := range 200 {
+			ids = append(ids, fmt.Sprint(i))
+		}
+		fake.submit(ids...)
+		var alive atomic.Int32
+		start(t, fake, func(metafora.Task) metafora.Handler {
+			ctxs := make(chan context.Context, 1)
+			return handler{
+				run: func(ctx context.Context) bool {
+					ctxs <- ctx
+					<-ctx.Done()
+					return false
+				},
+				stop: func() {
+					if ctx := <-ctxs; ctx.Err() == nil {
+						alive.Add(1)
+					}
+				},
+			}
+		}, &fakeBalancer{})
+		for _, id := range ids {
+			fake.context().Lost(fake.takeBack(id), metafora.ErrLeaseLost)
+		}
+		synctest.Wait()
+		if n := alive.Load(); n > 0 {
+			t.Errorf("%d of %d handlers were told to stop while their context lasted", n, len(ids))
+		}
+	})
 }
 
 func TestLostClaimEndsTheContextAtOnce(t *testing.T) {

@@ -161,10 +161,12 @@ func (c *Consumer) lose(claim Claim, cause error) {
 		return
 	}
 	r.lost = instant(now.UnixNano())
-	c.stop(r, now)
 	c.mu.Unlock()
 
-	r.cancel(cause)
+	r.cancel(cause) // before Stop, which then finds out why it is called
+	c.mu.Lock()
+	c.stop(r, now)
+	c.mu.Unlock()
 	c.log.Warn("claim lost", "task", claim.TaskID, "fence", claim.Fence, "cause", cause)
 	c.opts.observer.Lost(claim, cause)
 }

@@ -12,7 +12,7 @@ var ofConsumer = []mutant{
 	{
 		name: "context-not-ended", file: runningGo,
 		why:   "a handler whose claim was lost is asked to stop, and its context lives on",
-		edits: one("\tr.cancel(cause)\n\tc.log.Warn", "\tc.log.Warn"),
+		edits: one("\tr.cancel(cause) // before", "\t// before"),
 	},
 	{
 		name: "released-while-running", file: runningGo,
