@@ -78,6 +78,16 @@ func (s *Sim) Until(what string, holds func() bool) {
 // where the cluster is, so that a spin does not take long to shrink.
 func (s *Sim) maxFlow() int { return 1_000 + 20*len(s.nodes)*len(s.ledger.tasks) }
 
+// checkQuiet looks at how much was delivered while time passed. A node that tries
+// something again and again waits longer each time, up to a second; handlers of the
+// user may well be busier.
+func (s *Sim) checkQuiet(deliveries int, d time.Duration) {
+	perSecond := len(s.nodes) * (5 + len(s.ledger.tasks))
+	if s.handler == nil && s.stateful == nil && deliveries > s.maxFlow()+int(d.Seconds()*float64(perSecond)) {
+		s.violate(quiet, "%d deliveries in %v", deliveries, d)
+	}
+}
+
 // flow delivers everything in order until nothing is left or something holds.
 func (s *Sim) flow(until func() bool) (held bool) {
 	s.flowing = true
@@ -150,7 +160,8 @@ func (s *Sim) deliver(d delivery, revisions int) {
 // pass lets time pass with everything flowing, and reports whether something
 // holds before it is over.
 func (s *Sim) pass(d time.Duration, until func() bool) bool {
-	end := time.Now().Add(d)
+	began, before := time.Now(), s.happened
+	end := began.Add(d)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
@@ -158,6 +169,7 @@ func (s *Sim) pass(d time.Duration, until func() bool) bool {
 		if s.flow(until) {
 			return true
 		}
+		s.checkQuiet(s.happened-before, time.Since(began))
 		if !time.Now().Before(end) {
 			return false
 		}

@@ -4,16 +4,27 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A spin is one line, with how often it repeats itself.
 func TestTimelineFoldsWhatRepeatsItself(t *testing.T) {
-	tl := timeline{entries: []entry{{node: "a", text: "asks"}, {node: "a", text: "asks"}, {node: "a", text: "asks"}, {node: "b", text: "asks"}}}
-	got := tl.render([]string{"a", "b"})
-	if strings.Count(got, "asks") != 2 || !strings.Contains(got, "asks, and 2 times more") {
-		t.Errorf("the timeline is\n%s", got)
+	var tl timeline
+	for i := range 3 {
+		at := time.Duration(i) * time.Second
+		tl.entries = append(tl.entries, entry{node: "a", text: "asks"}, entry{node: "b", text: "asks", at: at})
+	}
+	tl.entries = append(tl.entries, entry{node: "b", text: "gives up", at: time.Minute}, entry{node: "b", text: "asks", at: time.Hour})
+	var got []string
+	for _, e := range tl.sorted() {
+		got = append(got, e.node+" "+e.String())
+	}
+	want := []string{"a asks, and 2 times more", "b asks, and 2 times more until 2s", "b gives up", "b asks"}
+	if !slices.Equal(got, want) {
+		t.Errorf("the timeline is %q, want %q", got, want)
 	}
 }
 

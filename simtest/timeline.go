@@ -26,7 +26,8 @@ type entry struct {
 	node  string // "" for the broker and its clients
 	what  fmt.Stringer
 	text  string
-	more  int // how often the same follows
+	more  int // how often the same follows, the last time at
+	until time.Duration
 }
 
 func (e *entry) String() string {
@@ -39,6 +40,9 @@ func (e *entry) String() string {
 	}
 	if e.more > 0 {
 		text += fmt.Sprintf(", and %d times more", e.more)
+		if e.until > e.at {
+			text += fmt.Sprintf(" until %v", e.until.Round(time.Millisecond))
+		}
 	}
 	return text
 }
@@ -60,7 +64,8 @@ func (s *Sim) log(node string, what fmt.Stringer, text string) {
 }
 
 // sorted returns the entries in an order that does not depend on which goroutine
-// of a node was first. What repeats itself, as in a spin, is there once.
+// of a node was first. What repeats itself at a node in one step, as in a spin, is there
+// once.
 func (t *timeline) sorted() []entry {
 	type keyed struct {
 		entry
@@ -76,17 +81,25 @@ func (t *timeline) sorted() []entry {
 	slices.SortStableFunc(list, func(a, b keyed) int {
 		return cmp.Or(
 			cmp.Compare(a.after, b.after),
+			cmp.Compare(a.at, b.at),
 			cmp.Compare(min(1, b.order), min(1, a.order)),
 			strings.Compare(a.node, b.node),
 			strings.Compare(a.text, b.text),
 		)
 	})
 	var out []entry
-	for i, k := range list {
-		if i > 0 && k.step == list[i-1].step && k.at == list[i-1].at && k.node == list[i-1].node && k.text == list[i-1].text {
-			out[len(out)-1].more++
+	type place struct {
+		index int // of what was there last at a node
+		text  string
+	}
+	last := make(map[string]place)
+	for _, k := range list {
+		if p, ok := last[k.node]; ok && p.text == k.text && out[p.index].step == k.step {
+			out[p.index].more++
+			out[p.index].until = k.at
 			continue
 		}
+		last[k.node] = place{len(out), k.text}
 		out = append(out, k.entry)
 	}
 	return out

@@ -26,7 +26,7 @@ const (
 	settles       = "settles: once faults stop, each task runs or is done"
 	balanced      = "balanced: once faults stop, the nodes share the tasks"
 	indexIsTrue   = "index: what a node knows is what the broker holds, once it has heard all"
-	quiet         = "quiet: nodes that time does not pass for come to rest"
+	quiet         = "quiet: nodes come to rest, and what they try again they try less and less often"
 	linearizable  = "linearizable: the claims can be put into one order"
 	honestAnswers = "honest: an acknowledged call has taken effect"
 	leavesCleanly = "leaves: a node that shuts down gives everything back"
