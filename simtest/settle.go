@@ -58,10 +58,11 @@ func (s *Sim) Settle() {
 // settleIndex waits until each node knows what the broker holds: calls that have failed
 // are repeated after a while. From then on it has to know.
 func (s *Sim) settleIndex() {
-	s.pass(time.Minute, func() bool { return cmp.Or(s.misjudged(), s.mistaken()) == "" })
+	wrong := func() string { return cmp.Or(s.misjudged(), s.mistaken()) }
+	s.pass(time.Minute, func() bool { return wrong() == "" })
 	s.flow(nil)
-	if wrong := cmp.Or(s.misjudged(), s.mistaken()); wrong != "" {
-		s.violate(indexIsTrue, "%s", wrong)
+	if text := wrong(); text != "" {
+		s.violate(indexIsTrue, "%s", text)
 	}
 }
 
@@ -140,19 +141,17 @@ func (s *Sim) unfreeze() {
 	}
 }
 
-// settleCommands waits until the nodes have got all commands, if there are any new ones,
-// and have had the time to obey. A node that has failed to take them waits before it
-// tries again.
+// settleCommands waits until the nodes have got all commands, and have had the time
+// to obey new ones. A node that has failed to take them waits before it tries again.
 func (s *Sim) settleCommands() {
-	if s.obeyed == s.sent {
-		return
-	}
-	s.obeyed = s.sent
 	s.pass(s.cfg.TTL, func() bool { return s.unread() == nil })
 	if v := s.unread(); v != nil {
 		panic(v)
 	}
-	s.pass(time.Second, nil)
+	if s.obeyed != s.sent {
+		s.obeyed = s.sent
+		s.pass(time.Second, nil)
+	}
 }
 
 // settleTasks waits until each task runs or is done, as long as there is a node that
