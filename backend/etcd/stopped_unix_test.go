@@ -43,12 +43,12 @@ func (claimAll) Balance() []string                        { return nil }
 // runNodeProcess runs a node until its standard input ends. It tells on standard
 // output what it does, in order.
 func runNodeProcess(endpoint string) error {
-	shutdown, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		cancel()
 	}()
-	cli, err := etcd.Dial(shutdown, clientv3.Config{Endpoints: []string{endpoint}})
+	cli, err := etcd.Dial(ctx, clientv3.Config{Endpoints: []string{endpoint}})
 	if err != nil {
 		return err
 	}
@@ -61,13 +61,10 @@ func runNodeProcess(endpoint string) error {
 	handler := metafora.SimpleHandler(func(ctx context.Context, _ metafora.Task, stop <-chan struct{}) bool {
 		claim, _ := metafora.ClaimFromContext(ctx)
 		fmt.Println("run", claim.Fence)
-		// A handler whose claim is lost is asked to stop as well, in whatever order.
 		select {
 		case <-ctx.Done():
-		case <-stop:
-			select {
-			case <-ctx.Done():
-			case <-shutdown.Done():
+		case <-stop: // as one whose claim is lost is as well, once its context has ended
+			if ctx.Err() == nil {
 				return false
 			}
 		}
@@ -80,7 +77,7 @@ func runNodeProcess(endpoint string) error {
 	if err != nil {
 		return err
 	}
-	return node.Run(shutdown)
+	return node.Run(ctx)
 }
 
 // A process that stood still past its lease wakes up.
